@@ -1,0 +1,1 @@
+"""What the short-lived commands say to Server A."""

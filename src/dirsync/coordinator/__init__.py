@@ -1,0 +1,1 @@
+"""What Server A does: observe, decide, apply, record."""

@@ -1,0 +1,81 @@
+"""The rules of a locked name: what becomes an update, in which order, and what an apply expects.
+
+A hold remembers, for each replica, the last state of the name that was recorded. Whatever differs from it is new.
+Pure: the queue in memory, the journal and the spool belong to the coordinator and the store.
+"""
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from dirsync.core.entry import Entry, Role, mtime_of
+from dirsync.core.paths import RelPath
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """One held update: its row id in the journal, the replica it came from, and the state it asks for."""
+
+    id: int
+    origin: Role
+    entry: Entry | None
+
+
+@dataclass(slots=True)
+class Hold:
+    """A locked name.
+
+    `seen[role]` is the last recorded state of the name in that replica; for A it is also what the next apply must
+    find. Invariant: with an empty queue, `seen` of both is the state on which they agreed.
+    """
+
+    path: RelPath
+    seen: dict[Role, Entry | None]
+    updates: deque[Update] = field(default_factory=deque)
+    is_draining: bool = False
+
+    @property
+    def depth(self) -> int:
+        """How many updates wait."""
+        return len(self.updates)
+
+    def offer_b(self, entry: Entry | None, present_a: Entry | None, is_comparison: bool) -> tuple[Role, ...]:
+        """Return whose present states become updates now that B's is `entry`, in order.
+
+        An edit of A that B has not received yet joins first, because it arrived first; where a comparison finds
+        both at once, the older modification time goes first (a tie: A).
+        """
+        if entry == self.seen[Role.B]:
+            return ()
+        if self.updates:
+            return (Role.B,)
+        if entry == present_a:
+            return ()
+        if present_a == self.seen[Role.A]:
+            return (Role.B,)
+        if is_comparison and mtime_of(entry) < mtime_of(present_a):
+            return (Role.B, Role.A)
+        return (Role.A, Role.B)
+
+    def offer_a(self, entry: Entry | None) -> bool:
+        """Return whether A's present state becomes an update; while the queue is empty it goes to B as usual."""
+        return bool(self.updates) and entry != self.seen[Role.A]
+
+    def is_edited(self, present_a: Entry | None) -> bool:
+        """Return whether A's name changed since the last recorded state: the drain must record that first."""
+        return present_a != self.seen[Role.A]
+
+    def enqueue(self, update: Update) -> None:
+        """Append an update that is durable."""
+        self.updates.append(update)
+        self.seen[update.origin] = update.entry
+
+    def agree(self, entry: Entry | None) -> None:
+        """Both replicas hold `entry` now, without an update."""
+        assert not self.updates
+        self.seen = {Role.A: entry, Role.B: entry}
+
+    def applied(self) -> Update:
+        """Remove the head: directory_a holds it now."""
+        update = self.updates.popleft()
+        self.seen[Role.A] = update.entry
+        return update

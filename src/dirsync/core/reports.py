@@ -1,0 +1,137 @@
+"""What replicas say and are told: the values of the replica contract (`dirsync.replica.interface`).
+
+They are plain values, so they live here, below both the wire that carries them and the replicas that use them.
+"""
+
+from dataclasses import dataclass
+
+from dirsync.core.entry import Digest, Entry, File, Observed
+from dirsync.core.listing import Standing
+from dirsync.core.paths import RelPath
+from dirsync.core.plan import Action
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A settled state, different from the one last reported.
+
+    `content` rides along where the file is small and the other side probably lacks it. `capture` is not 0 where the
+    name is held: the number under which this state's content is kept until it is released. `age_ms` is the time
+    from detection to this report.
+    """
+
+    path: RelPath
+    found: Observed
+    content: bytes | None = None
+    capture: int = 0
+    age_ms: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """The root is not to be trusted any more: nothing is reported, nothing can be applied, until Back."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Back:
+    """The root is there again. `is_new`: it is another one, or lost its files, so nothing in it is a deletion."""
+
+    is_new: bool
+
+
+Report = Change | Lost | Back
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a replica knows after it has looked: everything seen before the call has been reported as a Change.
+
+    `unsettled` are paths seen to be changing, with what a listing may show of them (None: not a file or link).
+    `files` counts the files and links, `size` their bytes.
+    """
+
+    unsettled: tuple[tuple[RelPath, Standing | None], ...]
+    files: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class ContentAt:
+    """Content as it stands at a path; it must still be this file."""
+
+    path: RelPath
+    entry: File
+
+
+@dataclass(frozen=True, slots=True)
+class ContentOfCapture:
+    """Content of a captured state."""
+
+    capture: int
+    entry: File
+
+
+@dataclass(frozen=True, slots=True)
+class ContentOfVersion:
+    """Content of a kept version."""
+
+    version: str
+    entry: File
+
+
+ContentRef = ContentAt | ContentOfCapture | ContentOfVersion
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """An action as it is handed to a replica, with the content if it rides along."""
+
+    action: Action
+    content: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """The step was done and is durable. `kept` is the id of the version that was set aside, if one was.
+
+    `entry` is what stands there now (the intended entry); `is_renamed` where it was done as one rename.
+    """
+
+    entry: Entry | None
+    kept: str | None = None
+    is_renamed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Not done: something else than expected stands there. For a rename `found_source` is what stands at its source."""
+
+    found: Observed
+    found_source: Observed = None
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """Not done: the content is neither in the step nor in this replica."""
+
+    digest: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Not done: the file system said no; a later try may help."""
+
+    reason: str
+
+
+Result = Applied | Refused | Missing | Failed
+
+
+@dataclass(frozen=True, slots=True)
+class HeldName:
+    """A locked name and the last state that was recorded of it from this replica."""
+
+    path: RelPath
+    seen: Entry | None

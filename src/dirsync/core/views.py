@@ -1,0 +1,83 @@
+"""What is known about the pair: the base, and for each replica what differs from it.
+
+Two equal trees cost one tree of memory. A path is open while the three entries do not agree, so "nothing is open"
+is what "in sync" means, by construction.
+"""
+
+from dirsync.core.entry import Entry, Observed, Problem, Role, Untracked
+from dirsync.core.paths import RelPath
+from dirsync.core.tree import Tree
+
+
+class Views:
+    """The three entries of every path, as last recorded and last observed."""
+
+    def __init__(self) -> None:
+        self.base: Tree[Entry] = Tree()
+        self._differences: dict[Role, Tree[tuple[Observed]]] = {Role.A: Tree(), Role.B: Tree()}
+        self._open: set[RelPath] = set()
+
+    @property
+    def open_paths(self) -> frozenset[RelPath]:
+        """The paths on which the two sides and the base do not agree."""
+        return frozenset(self._open)
+
+    @property
+    def open_count(self) -> int:
+        """How many paths are open."""
+        return len(self._open)
+
+    def is_open(self, path: RelPath) -> bool:
+        """Return whether the three entries at `path` disagree."""
+        return path in self._open
+
+    def get(self, role: Role, path: RelPath) -> Observed:
+        """Return what stands at `path` in the replica, as last observed."""
+        difference = self._differences[role].get(path)
+        return self.base.get(path) if difference is None else difference[0]
+
+    def observe(self, role: Role, path: RelPath, found: Observed) -> None:
+        """Take note of what stands at `path` in the replica."""
+        if found == self.base.get(path):
+            self._differences[role].discard(path)
+        else:
+            self._differences[role].set(path, (found,))
+        self._update_open(path)
+
+    def record(self, path: RelPath, entry: Entry | None) -> None:
+        """Advance the base. What each replica holds stays what it was."""
+        present = {role: self.get(role, path) for role in Role}
+        if entry is None:
+            self.base.discard(path)
+        else:
+            self.base.set(path, entry)
+        for role, found in present.items():
+            self.observe(role, path, found)
+
+    def children(self, role: Role, directory: RelPath) -> frozenset[RelPath]:
+        """Return what lies directly in `directory` at the replica."""
+        candidates = self.base.children(directory) | self._differences[role].children(directory)
+        return frozenset(path for path in candidates if self.get(role, path) is not None)
+
+    def paths(self) -> set[RelPath]:
+        """Return every path that stands at either side or in the base."""
+        known = set(self.base)
+        for differences in self._differences.values():
+            known.update(differences)
+        return known
+
+    def forget(self, role: Role) -> None:
+        """Drop what was observed of the replica: until it is observed again it counts as equal to the base."""
+        paths = list(self._differences[role])
+        self._differences[role] = Tree()
+        for path in paths:
+            self._update_open(path)
+
+    def _update_open(self, path: RelPath) -> None:
+        base, a, b = self.base.get(path), self.get(Role.A, path), self.get(Role.B, path)
+        is_agreed = a == b == base and not isinstance(a, Untracked | Problem)
+        is_nothing = base is None and {type(a), type(b)} <= {Untracked, type(None)}
+        if is_agreed or is_nothing:
+            self._open.discard(path)
+        else:
+            self._open.add(path)

@@ -1,0 +1,1 @@
+"""Blocking file system calls; decides nothing."""

@@ -1,0 +1,1 @@
+"""asyncio streams over TLS; decides nothing."""

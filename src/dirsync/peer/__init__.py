@@ -1,0 +1,1 @@
+"""What Server B does: serve its replica to Server A."""

@@ -1,0 +1,1 @@
+"""Events, listings and statuses as text or JSON."""

@@ -1,0 +1,1 @@
+"""One copy of the tree, near or far, behind one interface."""

@@ -1,0 +1,95 @@
+"""The contract of a replica: one copy of the tree, near or far. Local and remote keep it alike.
+
+The coordinator sees nothing else of a replica, so it does not know which one is remote. Three protocols, because
+three kinds of work: keeping in sync, holding locked names, bringing back kept versions.
+All paths are RelPath, so already checked. What fails for one path is a value; an exception means that the replica
+as a whole cannot answer: Unreachable, or RootLost.
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Protocol
+
+from dirsync.core.entry import Digest, Observed, Role
+from dirsync.core.paths import RelPath
+from dirsync.core.reports import ContentRef, HeldName, Look, Report, Result, Step
+from dirsync.core.versions import Version
+
+
+class Replica(Protocol):
+    """One copy of the tree."""
+
+    @property
+    def role(self) -> Role:
+        """Which one."""
+        ...
+
+    async def reports(self) -> Sequence[Report]:
+        """Wait for something to report and return it, in order. One caller at a time."""
+        ...
+
+    def snapshot(self) -> AsyncIterator[Sequence[tuple[RelPath, Observed]]]:
+        """Scan, wait until what was found has settled, and yield every entry in batches.
+
+        A path that has not settled is left out: the caller must not take its absence for a deletion, and does not,
+        because it is in the last batch as a Problem.
+        """
+        ...
+
+    async def look(self, is_full: bool) -> Look:
+        """Report whatever changed before this call, then return; `is_full` compares the whole tree, not only hints."""
+        ...
+
+    async def fetch(self, refs: Sequence[ContentRef]) -> Sequence[bytes | None]:
+        """Return small contents (each at most INLINE_BYTES_MAX); None where it is not that content any more."""
+        ...
+
+    def supply(self, ref: ContentRef, offset: int) -> AsyncIterator[bytes]:
+        """Yield the content from `offset` in chunks. Raises Refusal where it is not that content any more."""
+        ...
+
+    async def stage(self, digest: Digest, size: int) -> int:
+        """Prepare to receive: return how many bytes of this content are here already; `size` means all."""
+        ...
+
+    async def put(self, digest: Digest, size: int, offset: int, chunks: AsyncIterator[bytes]) -> bool:
+        """Receive content into staging, durable and verified; False where it did not match its digest."""
+        ...
+
+    async def apply(self, steps: Sequence[Step]) -> Sequence[Result]:
+        """Do the steps in order, each guarded; one result each. What is replaced or deleted is kept first.
+
+        Contents already here (staged, in the tree, kept) are found by digest.
+        """
+        ...
+
+
+class Holding(Protocol):
+    """A replica that can capture every settled state of held names."""
+
+    async def hold(self, names: Sequence[HeldName]) -> None:
+        """Capture these names from now on, beginning with the present state where it is not `seen`."""
+        ...
+
+    async def unhold(self, paths: Sequence[RelPath]) -> None:
+        """Stop capturing these names and drop what was captured; a later change is an ordinary one."""
+        ...
+
+    async def release(self, captures: Sequence[int]) -> None:
+        """Drop these captures: they are durable elsewhere, or not wanted."""
+        ...
+
+
+class Keeping(Protocol):
+    """A replica that keeps versions of what was replaced or deleted."""
+
+    async def history(self, path: RelPath) -> Sequence[Version]:
+        """Return the kept versions of a path, newest first."""
+        ...
+
+    async def restore(self, version: str) -> Version:
+        """Bring a version back into this replica as an ordinary change. Raises Refusal where there is no such one."""
+        ...
+
+
+class FullReplica(Replica, Holding, Keeping, Protocol):
+    """All three, as both real replicas are."""

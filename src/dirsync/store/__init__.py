@@ -1,0 +1,1 @@
+"""The SQLite state of one server; decides nothing."""
