@@ -46,11 +46,9 @@ class Hold:
         """
         if entry == self.seen[Role.B]:
             return ()
-        if self.updates:
-            return (Role.B,)
-        if entry == present_a:
+        if entry == present_a and not self.updates:
             return ()
-        if present_a == self.seen[Role.A]:
+        if present_a == self.seen[Role.A] or (self.updates and not is_comparison):
             return (Role.B,)
         if is_comparison and mtime_of(entry) < mtime_of(present_a):
             return (Role.B, Role.A)

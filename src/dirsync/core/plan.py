@@ -90,18 +90,20 @@ def _keep_parents(
     result: Plan,
 ) -> bool:
     """Make every directory above a surviving path survive too; False where one of them cannot be touched now."""
+    needed: list[RelPath] = []
     for above in ancestors(path):
         a, b = views.get(Role.A, above), views.get(Role.B, above)
-        if above not in outcomes and isinstance(a, Directory) and isinstance(b, Directory) and is_free(above):
-            return True
-        if not is_free(above):
-            return False
-        if above not in outcomes:
+        if above not in outcomes and is_free(above):
+            if isinstance(a, Directory) and isinstance(b, Directory):
+                return True
             _decide(views, above, outcomes, result)
-            if above not in outcomes:
-                return False
+        if above not in outcomes:
+            # The directories between are left too: they would stand on what cannot be touched.
+            result.left.update(dict.fromkeys(needed, Reason.PARENT))
+            return False
         if not isinstance(outcomes[above].entry, Directory):
             outcomes[above] = _as_directory(views.base.get(above), a, b)
+        needed.append(above)
     return True
 
 

@@ -49,12 +49,14 @@ class Look:
     """What a replica knows after it has looked: everything seen before the call has been reported as a Change.
 
     `unsettled` are paths seen to be changing, with what a listing may show of them (None: not a file or link).
-    `files` counts the files and links, `size` their bytes.
+    `files` counts the files and links, `size` their bytes. `reported` counts the reports made since the last snapshot
+    ended: whoever has taken that many has taken in everything this look saw.
     """
 
     unsettled: tuple[tuple[RelPath, Standing | None], ...]
     files: int
     size: int
+    reported: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,10 @@ V = TypeVar("V")
 
 
 class Tree(Generic[V]):
-    """A mapping from path to value that also answers what lies in a directory.
+    """A mapping from path to value that also answers what lies in a directory, at any depth.
 
-    A child is listed under its parent whether or not the parent itself has a value.
+    Values come in any order: what lies in a directory is found whether or not that directory itself has a value.
+    Invariant: `_children` leads from ROOT to every path with a value, and to nothing else.
     """
 
     __slots__ = ("_children", "_values")
@@ -40,27 +41,41 @@ class Tree(Generic[V]):
     def set(self, path: RelPath, value: V) -> None:
         """Put `value` at `path`."""
         if path not in self._values:
-            self._children.setdefault(parent(path), set()).add(path)
+            self._link(path)
         self._values[path] = value
 
     def discard(self, path: RelPath) -> V | None:
         """Remove the value at `path` and return it, or None."""
         value = self._values.pop(path, None)
         if value is not None:
-            siblings = self._children[parent(path)]
-            siblings.discard(path)
-            if not siblings:
-                del self._children[parent(path)]
+            self._unlink(path)
         return value
 
     def children(self, directory: RelPath) -> frozenset[RelPath]:
-        """Return the paths that lie directly in `directory`."""
-        return frozenset(self._children.get(directory, ()))
+        """Return the paths with a value that lie directly in `directory`."""
+        return frozenset(path for path in self._children.get(directory, ()) if path in self._values)
 
     def descendants(self, directory: RelPath) -> Iterator[RelPath]:
-        """Yield every path below `directory`, parents before children."""
+        """Yield every path with a value below `directory`, parents before children."""
         stack = list(self._children.get(directory, ()))
         while stack:
             path = stack.pop()
-            yield path
+            if path in self._values:
+                yield path
             stack.extend(self._children.get(path, ()))
+
+    def _link(self, path: RelPath) -> None:
+        while path:
+            siblings = self._children.setdefault(parent(path), set())
+            if path in siblings:
+                return
+            siblings.add(path)
+            path = parent(path)
+
+    def _unlink(self, path: RelPath) -> None:
+        while path and path not in self._values and path not in self._children:
+            siblings = self._children[parent(path)]
+            siblings.remove(path)
+            if not siblings:
+                del self._children[parent(path)]
+            path = parent(path)

@@ -1,0 +1,39 @@
+"""When a stat alone proves that nothing changed."""
+
+from dataclasses import fields, replace
+
+import pytest
+
+from dirsync.core.fingerprint import Fingerprint, Known
+from dirsync.limits import RACY_NANOSECONDS
+from tests.support.trees import file
+
+CHANGED_NS = 1_000_000_000_000
+STAT = Fingerprint(inode=7, size=3, mtime_ns=CHANGED_NS, ctime_ns=CHANGED_NS, mode=0o100644)
+
+
+def known(looked_ns: int, stat: Fingerprint = STAT) -> Known:
+    return Known(file("abc", CHANGED_NS), stat, looked_ns)
+
+
+def test_same_stat_well_after_the_change_is_proof() -> None:
+    assert known(CHANGED_NS + RACY_NANOSECONDS + 1).is_proven_by(STAT)
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(Fingerprint)])
+def test_any_difference_is_no_proof(name: str) -> None:
+    present = replace(STAT, **{name: getattr(STAT, name) + 1})
+    assert not known(CHANGED_NS + 10 * RACY_NANOSECONDS).is_proven_by(present)
+
+
+@pytest.mark.parametrize("age_ns", [RACY_NANOSECONDS, 0, -1, -RACY_NANOSECONDS * 10])
+def test_looked_at_too_soon_is_no_proof(age_ns: int) -> None:
+    """A look before the change, by the file's own times, is a clock that was set back: no proof either."""
+    assert not known(CHANGED_NS + age_ns).is_proven_by(STAT)
+
+
+@pytest.mark.parametrize("name", ["mtime_ns", "ctime_ns"])
+def test_the_later_of_both_times_counts(name: str) -> None:
+    stat = replace(STAT, **{name: CHANGED_NS + 5 * RACY_NANOSECONDS})
+    assert not known(CHANGED_NS + 5 * RACY_NANOSECONDS, stat).is_proven_by(stat)
+    assert known(CHANGED_NS + 7 * RACY_NANOSECONDS, stat).is_proven_by(stat)
