@@ -1,0 +1,74 @@
+"""Writes the base behind the coordinator's back: in batches, one durable transaction each, off the loop.
+
+The base in memory may run ahead of the one on disk: after a crash the comparison finds both replicas equal and
+records them again. It never runs behind, because rows are written only for what has been applied.
+"""
+
+import asyncio
+
+from dirsync.core.entry import Entry
+from dirsync.core.paths import RelPath
+from dirsync.core.tree import Tree
+from dirsync.store import archive
+from dirsync.store.database import Database
+
+
+class ArchiveWriter:
+    """The archive of one pair, as the coordinator uses it."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._rows: dict[RelPath, Entry | None] = {}
+        self._is_cleared = False
+        self._has_work = asyncio.Event()
+        self._is_written = asyncio.Event()
+        self._is_written.set()
+
+    async def load(self) -> Tree[Entry]:
+        """Return the base as it was last recorded."""
+        return await asyncio.to_thread(self._load)
+
+    def _load(self) -> Tree[Entry]:
+        base: Tree[Entry] = Tree()
+        with self._database.transaction() as connection:
+            for path, entry in archive.load(connection):
+                base.set(path, entry)
+        return base
+
+    def record(self, path: RelPath, entry: Entry | None) -> None:
+        """Have the base at `path` written soon."""
+        self._rows[path] = entry
+        self._has_work.set()
+        self._is_written.clear()
+
+    def clear(self) -> None:
+        """Have the whole base dropped: from now on this is a first run."""
+        self._rows = {}
+        self._is_cleared = True
+        self._has_work.set()
+        self._is_written.clear()
+
+    async def wait_written(self) -> None:
+        """Wait until everything recorded so far is durable."""
+        await self._is_written.wait()
+
+    async def run(self) -> None:
+        """Write until cancelled."""
+        while True:
+            await self._has_work.wait()
+            self._has_work.clear()
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Write what waits now."""
+        rows, self._rows = self._rows, {}
+        is_cleared, self._is_cleared = self._is_cleared, False
+        await asyncio.to_thread(self._write, rows, is_cleared)
+        if not self._rows and not self._is_cleared:
+            self._is_written.set()
+
+    def _write(self, rows: dict[RelPath, Entry | None], is_cleared: bool) -> None:
+        with self._database.transaction() as connection:
+            if is_cleared:
+                archive.clear(connection)
+            archive.record(connection, rows.items())

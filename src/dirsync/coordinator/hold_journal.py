@@ -1,0 +1,176 @@
+"""The durable truth beneath the queues: rows in A's database, contents in the spool.
+
+An update counts as received when `enqueue` returns: its content was synced first, then its row. It counts as applied
+when `applied` returns. Each call runs off the loop.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+
+from dirsync.core.entry import ChangeKind, Entry, File, Role, size_of
+from dirsync.core.holds import Hold, Update
+from dirsync.core.paths import RelPath
+from dirsync.disk.spool import Spool, SpoolFile
+from dirsync.errors import Refusal
+from dirsync.store import archive, hold_rows
+from dirsync.store.database import Database
+from dirsync.store.hold_rows import LockRow, UpdateRow
+
+
+@dataclass(frozen=True, slots=True)
+class Journalled:
+    """A hold as it stood when the server last wrote about it."""
+
+    hold: Hold
+    since_ns: int
+    reason: str
+
+
+class HoldJournal:
+    """Locks and their updates, as they survive a restart. `clock_ns` is the wall clock, for people."""
+
+    def __init__(self, database: Database, spool: Spool, clock_ns: Callable[[], int]) -> None:
+        self._database = database
+        self._spool = spool
+        self._clock_ns = clock_ns
+        self._bytes = 0
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of content of all held updates together."""
+        return self._bytes
+
+    async def load(self) -> list[Journalled]:
+        """Return every lock with its updates in order, and clear away what no row names."""
+        locks, updates, self._bytes = await asyncio.to_thread(self._load)
+        holds: dict[RelPath, Journalled] = {}
+        for lock in locks:
+            seen = {Role.A: lock.seen_a, Role.B: lock.seen_b}
+            hold = Hold(lock.path, seen, is_draining=lock.is_draining)
+            holds[lock.path] = Journalled(hold, lock.since_ns, lock.reason)
+        for row in updates:
+            holds[row.path].hold.updates.append(Update(row.id, row.origin, row.entry))
+        return list(holds.values())
+
+    def _load(self) -> tuple[list[LockRow], list[UpdateRow], int]:
+        with self._database.transaction() as connection:
+            self._spool.sweep(frozenset(hold_rows.spool_files(connection)))
+            locks, updates = hold_rows.load_locks(connection), hold_rows.load_updates(connection)
+            return list(locks), list(updates), hold_rows.spool_size(connection)
+
+    async def lock(self, hold: Hold) -> int:
+        """Make a lock durable and return since when it is one."""
+        since = self._clock_ns()
+        await asyncio.to_thread(self._lock, hold, since)
+        return since
+
+    def _lock(self, hold: Hold, since_ns: int) -> None:
+        with self._database.transaction() as connection:
+            hold_rows.lock(connection, hold.path, since_ns, hold.seen[Role.A], hold.seen[Role.B])
+
+    async def unlock(self, path: RelPath) -> None:
+        """Remove a lock that has no updates left."""
+        await asyncio.to_thread(self._unlock, path)
+
+    def _unlock(self, path: RelPath) -> None:
+        with self._database.transaction() as connection:
+            hold_rows.unlock(connection, path)
+
+    async def set_seen(self, path: RelPath, seen: dict[Role, Entry | None]) -> None:
+        """Remember the last recorded states."""
+        await asyncio.to_thread(self._set_seen, path, seen[Role.A], seen[Role.B])
+
+    def _set_seen(self, path: RelPath, seen_a: Entry | None, seen_b: Entry | None) -> None:
+        with self._database.transaction() as connection:
+            hold_rows.set_seen(connection, path, seen_a, seen_b)
+
+    async def set_draining(self, path: RelPath, is_draining: bool, reason: str = "") -> None:
+        """Remember that an unlock was asked, or that its drain stopped and why."""
+        await asyncio.to_thread(self._set_draining, path, is_draining, reason)
+
+    def _set_draining(self, path: RelPath, is_draining: bool, reason: str) -> None:
+        with self._database.transaction() as connection:
+            hold_rows.set_draining(connection, path, is_draining, reason)
+
+    async def enqueue(
+        self, hold: Hold, origin: Role, entry: Entry | None, kind: ChangeKind, chunks: AsyncIterator[bytes]
+    ) -> Update:
+        """Append an update, content first. Raises Refusal if the content is not the entry's, DiskError, StateError."""
+        file: str | None = None
+        if isinstance(entry, File):
+            file = await self._write(entry, chunks)
+        seen = hold.seen | {origin: entry}
+        number = await asyncio.to_thread(self._enqueue, hold.path, origin, entry, kind, file, seen)
+        self._bytes += size_of(entry)
+        return Update(number, origin, entry)
+
+    def _enqueue(
+        self,
+        path: RelPath,
+        origin: Role,
+        entry: Entry | None,
+        kind: ChangeKind,
+        file: str | None,
+        seen: dict[Role, Entry | None],
+    ) -> int:
+        with self._database.transaction() as connection:
+            number = hold_rows.enqueue(
+                connection,
+                path,
+                origin,
+                entry,
+                change=kind,
+                file=file,
+                size=size_of(entry),
+                received_ns=self._clock_ns(),
+            )
+            hold_rows.set_seen(connection, path, seen[Role.A], seen[Role.B])
+            return number
+
+    async def _write(self, entry: File, chunks: AsyncIterator[bytes]) -> str:
+        spooled: SpoolFile = await asyncio.to_thread(self._spool.create)
+        try:
+            async for chunk in chunks:
+                await asyncio.to_thread(spooled.write, chunk)
+            if not await asyncio.to_thread(spooled.finish, entry.digest):
+                raise Refusal("the captured content arrived damaged")
+        except BaseException:
+            spooled.abandon()
+            raise
+        return spooled.name
+
+    async def row(self, update: Update) -> UpdateRow:
+        """Return the row of a waiting update."""
+        return await asyncio.to_thread(self._row, update.id)
+
+    def _row(self, number: int) -> UpdateRow:
+        with self._database.transaction() as connection:
+            row = hold_rows.get_update(connection, number)
+        assert row is not None, "the queue holds only ids of rows that exist"
+        return row
+
+    async def content(self, row: UpdateRow) -> AsyncIterator[bytes]:
+        """Yield the content of an update. Raises DiskError."""
+        assert row.file is not None, "only files have content"
+        chunks = self._spool.read(row.file)
+        while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
+            yield chunk
+
+    async def applied(self, hold: Hold, row: UpdateRow) -> None:
+        """Remove the head, which directory_a holds now; B's update is the new base in the same transaction."""
+        await asyncio.to_thread(self._applied, hold.path, row, hold.seen[Role.B])
+        self._bytes -= row.size
+
+    def _applied(self, path: RelPath, row: UpdateRow, seen_b: Entry | None) -> None:
+        with self._database.transaction() as connection:
+            hold_rows.remove_update(connection, row.id)
+            hold_rows.set_seen(connection, path, row.entry, seen_b)
+            if row.origin is Role.B:
+                archive.record(connection, [(path, row.entry)])
+        if row.file is not None:
+            self._spool.remove([row.file])
+
+    async def rows(self, hold: Hold) -> list[UpdateRow]:
+        """Return the rows of all waiting updates, in order."""
+        return [await self.row(update) for update in list(hold.updates)]

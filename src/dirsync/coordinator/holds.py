@@ -1,0 +1,199 @@
+"""All locked names: who is held, locking and unlocking, and where reports about held names go."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+
+from dirsync.coordinator.hold_journal import HoldJournal, Journalled
+from dirsync.coordinator.hold_queue import HoldQueue
+from dirsync.coordinator.lane import Emit
+from dirsync.coordinator.pair import Pair
+from dirsync.core.entry import Entry, Role
+from dirsync.core.events import EventName
+from dirsync.core.holds import Hold
+from dirsync.core.paths import RelPath, display, is_below
+from dirsync.core.reports import Change, HeldName
+from dirsync.errors import Refusal, RootLost, Unreachable
+from dirsync.limits import LISTING_SECONDS
+from dirsync.replica.interface import FullReplica
+
+
+class Holds:
+    """The locks of Server A.
+
+    `wait_applied` waits until no apply to directory_a of a path is under way; `wake` is called when a path may be
+    planned again. Each locked name has two tasks of its own, owned by the task group that `run` opens.
+    """
+
+    def __init__(
+        self,
+        journal: HoldJournal,
+        pair: Pair,
+        replicas: dict[Role, FullReplica],
+        emit: Emit,
+        held_bytes_max: int,
+        wake: Callable[[], None],
+    ) -> None:
+        self._journal = journal
+        self._pair = pair
+        self._replicas = replicas
+        self._emit = emit
+        self._held_bytes_max = held_bytes_max
+        self._wake = wake
+        self._queues: dict[RelPath, HoldQueue] = {}
+        self._tasks: asyncio.TaskGroup | None = None
+        self._ended = asyncio.Event()
+        self._locking: set[asyncio.Task[bool]] = set()
+
+    def __iter__(self) -> Iterator[HoldQueue]:
+        return iter([self._queues[path] for path in sorted(self._queues)])
+
+    def __contains__(self, path: RelPath) -> bool:
+        return path in self._queues
+
+    def depth(self, path: RelPath) -> int:
+        """Return how many updates of `path` wait."""
+        queue = self._queues.get(path)
+        return queue.hold.depth if queue else 0
+
+    def is_frozen(self, path: RelPath) -> bool:
+        """Return whether the base of `path` advances only by applied updates."""
+        queue = self._queues.get(path)
+        return queue is not None and (bool(queue.hold.updates) or queue.intake.is_full)
+
+    def is_free(self, path: RelPath) -> bool:
+        """Return whether the plan may act on `path`: not held, or only A's own edit is to pass to B."""
+        queue = self._queues.get(path)
+        return queue is None or queue.may_pass
+
+    def is_held_at(self, role: Role, path: RelPath) -> bool:
+        """Return whether nothing may be applied to `path` at this replica now."""
+        queue = self._queues.get(path)
+        return queue is not None and (role is Role.A or not queue.may_pass)
+
+    def is_aside(self, path: RelPath) -> bool:
+        """Return whether `path` is out of sync only because of a lock: held itself, or needed by what is held."""
+        held = [p for p, queue in self._queues.items() if not queue.hold.is_draining and self.is_frozen(p)]
+        return path in held or any(is_below(p, path) for p in held)
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether no captured state is on its way into a queue."""
+        return all(queue.is_quiet for queue in self._queues.values())
+
+    def names(self, role: Role) -> list[HeldName]:
+        """Return what a replica must be told when it is met."""
+        return [HeldName(path, queue.hold.seen[role]) for path, queue in self._queues.items()]
+
+    async def load(self) -> None:
+        """Take up the locks of the last run."""
+        for journalled in await self._journal.load():
+            hold = journalled.hold
+            if not hold.updates:
+                # With an empty queue both replicas were last seen at the base.
+                hold.agree(self._pair.views.base.get(hold.path))
+            self._add(journalled)
+
+    async def run(self) -> None:
+        """Own the tasks of all queues until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
+            for queue in self._queues.values():
+                self._start(queue)
+            await self._ended.wait()
+
+    def _add(self, journalled: Journalled) -> HoldQueue:
+        queue = HoldQueue(
+            journalled, self._journal, self._pair, self._replicas, self._emit, self._held_bytes_max, self._wake
+        )
+        self._queues[queue.hold.path] = queue
+        return queue
+
+    def _start(self, queue: HoldQueue) -> None:
+        assert self._tasks is not None, "run() comes first"
+        self._tasks.create_task(self._serve(queue), name=f"hold {display(queue.hold.path)}")
+
+    async def _serve(self, queue: HoldQueue) -> None:
+        """Live as long as the lock: take in, and drain once unlocked."""
+        intake = asyncio.create_task(queue.intake.run(), name=f"intake {display(queue.hold.path)}")
+        try:
+            applied = await queue.run_drain()
+        finally:
+            intake.cancel()
+            await asyncio.wait([intake])
+        await self._finish(queue, applied)
+
+    async def _finish(self, queue: HoldQueue, applied: int) -> None:
+        path = queue.hold.path
+        await self._journal.unlock(path)
+        del self._queues[path]
+        self._emit(EventName.UNLOCKED, path, {"applied": applied})
+        now = asyncio.get_running_loop().time()
+        for role, replica in list(self._replicas.items()):
+            self._pair.observe(role, path, self._pair.views.get(role, path), now)
+            await self._tell(replica.unhold([path]))
+        queue.finish(applied)
+        await self._make_room()
+        self._wake()
+
+    async def _make_room(self) -> None:
+        """Where a queue was full, have B's present state captured now."""
+        replica = self._replicas.get(Role.B)
+        full = [queue for queue in self._queues.values() if queue.intake.is_full]
+        if replica is not None and full:
+            await self._tell(replica.hold([HeldName(q.hold.path, q.hold.seen[Role.B]) for q in full]))
+
+    async def lock(self, path: RelPath, wait_applied: Callable[[RelPath], Awaitable[None]]) -> bool:
+        """Lock a name; return whether it was locked already. Durable when this returns.
+
+        Once begun it is carried through, whether or not whoever asked still waits.
+        """
+        locking = asyncio.create_task(self._lock(path, wait_applied), name=f"lock {display(path)}")
+        self._locking.add(locking)
+        locking.add_done_callback(self._locking.discard)
+        return await asyncio.shield(locking)
+
+    async def _lock(self, path: RelPath, wait_applied: Callable[[RelPath], Awaitable[None]]) -> bool:
+        while (queue := self._queues.get(path)) is not None:
+            if await queue.lock_again():
+                return True
+            await queue.wait_gone()
+        queue = self._add(Journalled(Hold(path, {Role.A: None, Role.B: None}), 0, ""))
+        async with queue.mutex:
+            # From here on nothing new is applied to it; what was under way ends first, and may move the base.
+            await wait_applied(path)
+            queue.hold.agree(self._pair.views.base.get(path))
+            queue.since_ns = await self._journal.lock(queue.hold)
+        self._emit(EventName.LOCKED, path, {})
+        self._start(queue)
+        for role, replica in list(self._replicas.items()):
+            await self._tell(replica.hold([HeldName(path, queue.hold.seen[role])]))
+        return False
+
+    async def unlock(self, path: RelPath) -> int:
+        """Unlock a name and return how many updates were applied. Raises Refusal with the reason if not."""
+        queue = self._queues.get(path)
+        if queue is None:
+            raise Refusal(f"not locked: {display(path)}")
+        return await queue.unlock()
+
+    async def _tell(self, message: Awaitable[None]) -> None:
+        """Tell a replica about a hold; one that cannot be reached is told when it is met again."""
+        try:
+            await asyncio.wait_for(message, LISTING_SECONDS)
+        except (Unreachable, RootLost, TimeoutError):
+            return
+
+    def take(self, role: Role, change: Change, while_apart: bool) -> bool:
+        """Accept a captured state of a held name; False where the name is not held."""
+        queue = self._queues.get(change.path)
+        if queue is None:
+            return False
+        if change.capture:
+            queue.intake.take(role, change, while_apart)
+        return True
+
+    def agreed(self, path: RelPath, entry: Entry | None) -> None:
+        """Both replicas hold `entry` at `path` now."""
+        queue = self._queues.get(path)
+        if queue is not None:
+            queue.intake.agreed(entry)

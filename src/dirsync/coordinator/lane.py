@@ -1,0 +1,283 @@
+"""Applies what was planned for one replica: gathers contents, applies in order, learns from the results.
+
+There is one lane per replica and direction. Small things go in batches, in the order of the plan; a large content is
+brought over beside the lane first, so nothing waits for it. Decides nothing: a surprise goes back to the plan.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import assert_never
+
+from dirsync.coordinator.pair import Pair
+from dirsync.coordinator.tally import Tally
+from dirsync.core.entry import ChangeKind, Directory, Entry, File, Role, Symlink, change_kind, same_content, size_of
+from dirsync.core.events import EventName, Value
+from dirsync.core.paths import RelPath, to_text
+from dirsync.core.plan import Action
+from dirsync.core.reports import Applied, ContentAt, Failed, Missing, Refused, Result, Step
+from dirsync.errors import Refusal, RootLost, Unreachable
+from dirsync.limits import BATCH_ACTIONS_MAX, BATCH_BYTES_MAX, INLINE_BYTES_MAX
+from dirsync.replica.interface import FullReplica
+
+Emit = Callable[[EventName, RelPath | None, Mapping[str, Value]], None]
+
+_TRANSFERS_MAX = 4
+_PROGRESS_SECONDS = 1.0
+_PROGRESS_INTERVAL_SECONDS = 0.5
+
+
+class Lane:
+    """The way to one replica.
+
+    `is_held` says of a path that nothing may be applied to it now, even if it was planned; `wake` is called when there
+    is something to plan again. Invariant: every path handed to `add` is busy in the pair until its work has ended.
+    """
+
+    def __init__(
+        self,
+        role: Role,
+        pair: Pair,
+        tally: Tally,
+        emit: Emit,
+        is_held: Callable[[Role, RelPath], bool],
+        wake: Callable[[], None],
+    ) -> None:
+        self._role = role
+        self._pair = pair
+        self._tally = tally
+        self._emit = emit
+        self._is_held = is_held
+        self._wake = wake
+        self._target: FullReplica | None = None
+        self._source: FullReplica | None = None
+        self._batches: asyncio.Queue[list[Action]] = asyncio.Queue()
+        self._transfers: dict[asyncio.Task[None], Action] = {}
+        self._transfer_slots = asyncio.Semaphore(_TRANSFERS_MAX)
+        self._content_wanted: set[RelPath] = set()
+        self._applying: dict[RelPath, asyncio.Event] = {}
+
+    def open(self, target: FullReplica, source: FullReplica) -> None:
+        """Both replicas can be reached: what is added from now on will be worked on."""
+        self._target, self._source = target, source
+
+    def close(self) -> None:
+        """A replica was lost: drop what has not been applied. It is planned anew from what is found later."""
+        self._target = self._source = None
+        for task, action in self._transfers.items():
+            task.cancel()
+            self._end(action)
+        self._transfers = {}
+        while not self._batches.empty():
+            self._end(*self._batches.get_nowait())
+        self._content_wanted.clear()
+
+    def add(self, actions: list[Action]) -> None:
+        """Take over planned actions, in this order."""
+        batch: list[Action] = []
+        size = 0
+        for action in actions:
+            self._pair.begin(_paths(action))
+            if _is_content_needed(action) and size_of(action.intended) > INLINE_BYTES_MAX:
+                self._begin_transfer(action)
+                continue
+            weight = size_of(action.intended) if _is_content_needed(action) else 0
+            if batch and (len(batch) >= BATCH_ACTIONS_MAX or size + weight > BATCH_BYTES_MAX):
+                self._batches.put_nowait(batch)
+                batch, size = [], 0
+            batch.append(action)
+            size += weight
+        if batch:
+            self._batches.put_nowait(batch)
+
+    async def wait_applied(self, path: RelPath) -> None:
+        """Wait until no apply of `path` is under way."""
+        if path in self._applying:
+            await self._applying[path].wait()
+
+    async def run(self) -> None:
+        """Apply until cancelled."""
+        while True:
+            batch = await self._batches.get()
+            try:
+                await self._apply_batch(batch)
+            except (Unreachable, RootLost):
+                # Whoever watches the replica learns of it too, closes the lane, and opens it again later.
+                self._content_wanted.clear()
+            finally:
+                self._end(*batch)
+
+    async def _apply_batch(self, batch: list[Action]) -> None:
+        if self._target is None or self._source is None:
+            return
+        target = self._target
+        steps = await self._with_contents(batch, self._source)
+        steps = [step for step in steps if not any(self._is_held(self._role, p) for p in _paths(step.action))]
+        if not steps:
+            return
+        is_done = asyncio.Event()
+        for step in steps:
+            self._applying.update(dict.fromkeys(_paths(step.action), is_done))
+        try:
+            results = await target.apply(steps)
+            for step, result in zip(steps, results, strict=True):
+                self._learn(step.action, result)
+        finally:
+            is_done.set()
+            for step in steps:
+                for path in _paths(step.action):
+                    self._applying.pop(path, None)
+
+    async def _with_contents(self, batch: list[Action], source: FullReplica) -> list[Step]:
+        """Give each action the small content it needs; a content the target has somewhere is not sent."""
+        contents: dict[RelPath, bytes] = {}
+        wanted: list[ContentAt] = []
+        for action in batch:
+            entry = self._source_file(action)
+            if entry is None or entry.size > INLINE_BYTES_MAX:
+                continue
+            if self._pair.is_agreed_content(entry.digest) and action.path not in self._content_wanted:
+                continue
+            inline = self._pair.inline(self._role.other, action.path)
+            if inline is not None and len(inline) == entry.size:
+                contents[action.path] = inline
+            else:
+                wanted.append(ContentAt(action.path, entry))
+        if wanted:
+            fetched = await source.fetch(wanted)
+            contents.update({r.path: c for r, c in zip(wanted, fetched, strict=True) if c is not None})
+        return [Step(action, contents.get(action.path)) for action in batch]
+
+    def _source_file(self, action: Action) -> File | None:
+        """Return the source's file whose content the action brings, if it brings one."""
+        if not _is_content_needed(action):
+            return None
+        entry = self._pair.views.get(self._role.other, action.path)
+        return entry if isinstance(entry, File) and same_content(entry, action.intended) else None
+
+    def _begin_transfer(self, action: Action) -> None:
+        task = asyncio.create_task(self._transfer(action), name=f"transfer to {self._role}")
+        self._transfers[task] = action
+        task.add_done_callback(self._end_transfer)
+
+    def _end_transfer(self, task: asyncio.Task[None]) -> None:
+        action = self._transfers.pop(task, None)
+        if action is None:
+            return
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            if not isinstance(error, Unreachable | RootLost):
+                self._fail(action, str(error))
+            self._end(action)
+
+    async def _transfer(self, action: Action) -> None:
+        """Bring a large content into the target's staging, then hand the action to the lane."""
+        async with self._transfer_slots:
+            entry = self._source_file(action)
+            if entry is None or self._target is None or self._source is None:
+                self._end(action)
+                return
+            try:
+                have = await self._target.stage(entry.digest, entry.size)
+                if have < entry.size:
+                    chunks = self._source.supply(ContentAt(action.path, entry), have)
+                    watched = self._watched(action, have, chunks)
+                    if not await self._target.put(entry.digest, entry.size, have, watched):
+                        raise Refusal("the content arrived damaged; it is sent again")
+            except Refusal as refusal:
+                # The source's file changed meanwhile (its replica reports that), or the content was damaged.
+                self._fail(action, str(refusal))
+                self._end(action)
+                return
+        self._batches.put_nowait([action])
+
+    async def _watched(self, action: Action, offset: int, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """Pass chunks on and announce the progress of what lasts."""
+        loop = asyncio.get_running_loop()
+        done = offset
+        said = loop.time() + _PROGRESS_SECONDS - _PROGRESS_INTERVAL_SECONDS
+        async for chunk in chunks:
+            done += len(chunk)
+            if loop.time() >= said + _PROGRESS_INTERVAL_SECONDS:
+                said = loop.time()
+                self._emit(EventName.PROGRESS, action.path, {"done": done, "size": size_of(action.intended)})
+            yield chunk
+
+    def _end(self, *actions: Action) -> None:
+        for action in actions:
+            self._pair.end(_paths(action))
+        self._wake()
+
+    def _learn(self, action: Action, result: Result) -> None:
+        now = asyncio.get_running_loop().time()
+        if not isinstance(result, Missing):
+            self._content_wanted.discard(action.path)
+        match result:
+            case Applied():
+                self._pair.troubles.pop(action.path, None)
+                if action.renamed_from is not None:
+                    self._pair.observe(self._role, action.renamed_from, None, now)
+                self._pair.observe(self._role, action.path, result.entry, now)
+                self._announce(action, result, now)
+            case Refused():
+                if action.renamed_from is not None:
+                    self._pair.observe(self._role, action.renamed_from, result.found_source, now)
+                is_news = result.found != self._pair.views.get(self._role, action.path)
+                self._pair.observe(self._role, action.path, result.found, now)
+                if not is_news and action.renamed_from is None:
+                    self._fail(action, "what stands at the target is being changed")
+            case Missing():
+                if action.path in self._content_wanted:
+                    self._fail(action, "the content changed while it was sent")
+                else:
+                    self._content_wanted.add(action.path)
+            case Failed():
+                self._fail(action, result.reason)
+            case _:
+                assert_never(result)
+
+    def _fail(self, action: Action, reason: str) -> None:
+        """Note a failure, announce it once per reason, and see to the next try."""
+        before = self._pair.troubles.get(action.path)
+        trouble = self._pair.note_trouble(action.path, reason)
+        if before is None or before.reason != reason:
+            self._emit(EventName.ERROR, action.path, {"reason": reason})
+        asyncio.get_running_loop().call_later(trouble.delay_seconds, self._retry, action.path)
+
+    def _retry(self, path: RelPath) -> None:
+        self._pair.retry(path)
+        self._wake()
+
+    def _announce(self, action: Action, result: Applied, now: float) -> None:
+        kind = change_kind(action.expected, action.intended)
+        fields: dict[str, Value] = {"change": kind.value}
+        if result.is_renamed and action.renamed_from is not None:
+            fields = {"change": ChangeKind.RENAMED.value, "old_path": to_text(action.renamed_from)}
+            self._pair.take_detected(action.renamed_from, now)
+        sent = self._tally.take(action.path)
+        if isinstance(action.intended, File):
+            sent += self._tally.take(action.intended.digest)
+        shown: Entry | None = action.intended if action.intended is not None else action.expected
+        fields |= {
+            "from": self._role.other.value,
+            "to": self._role.value,
+            "size": 0 if action.intended is None else size_of(shown),
+            "sent": sent,
+            "ms": round((now - self._pair.take_detected(action.path, now)) * 1000, 3),
+        }
+        self._emit(EventName.SYNCED, action.path, fields)
+        if action.is_conflict and result.kept is not None:
+            self._emit(EventName.CONFLICT, action.path, {"winner": self._role.other.value, "kept": result.kept})
+
+
+def _paths(action: Action) -> list[RelPath]:
+    return [action.path] if action.renamed_from is None else [action.path, action.renamed_from]
+
+
+def _is_content_needed(action: Action) -> bool:
+    match action.intended:
+        case File():
+            return action.renamed_from is None and not same_content(action.expected, action.intended)
+        case Directory() | Symlink() | None:
+            return False
+        case _:
+            assert_never(action.intended)

@@ -1,0 +1,267 @@
+"""Server A's heart: reports come in, plans go out, until nothing is open.
+
+Attaches replicas, keeps the pair's knowledge current, plans what is dirty, and says `in_sync` when it is true. Which
+of the replicas is remote is not known here. What is decided is in `core`; how it is applied, in the lanes.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import assert_never
+
+from dirsync.coordinator.archive_writer import ArchiveWriter
+from dirsync.coordinator.hold_journal import HoldJournal
+from dirsync.coordinator.holds import Holds
+from dirsync.coordinator.lane import Emit, Lane
+from dirsync.coordinator.pair import Pair
+from dirsync.coordinator.tally import Tally
+from dirsync.core.entry import Entry, Role
+from dirsync.core.events import EventName
+from dirsync.core.paths import RelPath
+from dirsync.core.plan import Reason, plan
+from dirsync.core.reports import Back, Change, Look, Lost, Report
+from dirsync.errors import RootLost, Unreachable
+from dirsync.replica.interface import FullReplica
+
+_SETTLE_RETRY_SECONDS = 0.1
+"""How soon to look again at files that were being written when everything else was done."""
+
+
+class Coordinator:
+    """Keeps two replicas the same. `run` does the work; `attach` lends it a replica while that can be reached."""
+
+    def __init__(
+        self, archive: ArchiveWriter, journal: HoldJournal, tally: Tally, emit: Emit, held_bytes_max: int
+    ) -> None:
+        self._archive = archive
+        self._emit = emit
+        self._wake = asyncio.Event()
+        self.replicas: dict[Role, FullReplica] = {}
+        self.ready: set[Role] = set()
+        self.pair = Pair(self._recorded, self._is_frozen)
+        self.holds = Holds(journal, self.pair, self.replicas, emit, held_bytes_max, self.wake)
+        self.lanes = {role: Lane(role, self.pair, tally, emit, self.holds.is_held_at, self.wake) for role in Role}
+        self.is_in_sync = False
+        self.paused: dict[Role, str] = {}
+        self._taken = dict.fromkeys(Role, 0)
+        self._since: float | None = None
+        self._generation = 0
+        self._changed = asyncio.Condition()
+
+    def wake(self) -> None:
+        """Have the loop look at what is dirty."""
+        self._wake.set()
+
+    async def load(self) -> None:
+        """Take up the base and the locks of the last run."""
+        self.pair.load(await self._archive.load())
+        await self.holds.load()
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._archive.run(), name="archive")
+            tasks.create_task(self.holds.run(), name="holds")
+            for role, lane in self.lanes.items():
+                tasks.create_task(lane.run(), name=f"lane to {role}")
+            tasks.create_task(self._plan_forever(), name="plan")
+            tasks.create_task(self._say_in_sync_forever(), name="in sync")
+
+    async def first_run(self) -> None:
+        """Forget the base, durably: from now on nothing that one replica lacks counts as deleted."""
+        self._archive.clear()
+        self.pair.first_run()
+        await self._archive.wait_written()
+
+    async def attach(self, role: Role, replica: FullReplica) -> None:
+        """Take part with this replica until it fails, and raise what it failed with.
+
+        That is Unreachable, or RootLost where another directory has taken its place: what is recorded of the old one
+        does not belong to it.
+        """
+        self.replicas[role] = replica
+        try:
+            await replica.hold(self.holds.names(role))
+            await self._take_snapshot(role, replica)
+            while True:
+                for report in await replica.reports():
+                    await self._take_report(role, replica, report)
+                self.wake()
+        finally:
+            self._detach(role)
+
+    async def _take_report(self, role: Role, replica: FullReplica, report: Report) -> None:
+        self._taken[role] += 1
+        match report:
+            case Change():
+                if not self._take_change(role, report):
+                    await replica.unhold([report.path])
+            case Lost():
+                self._pause(role, report.reason)
+            case Back():
+                if report.is_new:
+                    raise RootLost("another directory stands there now, or it lost its files")
+                await replica.hold(self.holds.names(role))
+                await self._take_snapshot(role, replica)
+                self.paused.pop(role, None)
+            case _:
+                assert_never(report)
+
+    def _detach(self, role: Role) -> None:
+        self.replicas.pop(role, None)
+        self.ready.discard(role)
+        self.paused.pop(role, None)
+        self._close_lanes()
+        self.pair.views.forget(role)
+        self._set_in_sync(False)
+        self.wake()
+
+    def _close_lanes(self) -> None:
+        for lane in self.lanes.values():
+            lane.close()
+
+    def _pause(self, role: Role, reason: str) -> None:
+        self.paused[role] = reason
+        self.ready.discard(role)
+        self._close_lanes()
+        self._set_in_sync(False)
+
+    async def _take_snapshot(self, role: Role, replica: FullReplica) -> None:
+        """Compare the whole inventory: what it does not name is not there."""
+        self._set_in_sync(False)
+        self._emit(EventName.RECONCILING, None, {"files": self.pair.files})
+        now = asyncio.get_running_loop().time()
+        absent = self.pair.views.paths()
+        async for batch in replica.snapshot():
+            for path, found in batch:
+                absent.discard(path)
+                self.pair.observe(role, path, found, now)
+        for path in absent:
+            self.pair.observe(role, path, None, now)
+        self._taken[role] = 0
+        self.ready.add(role)
+        if self.ready == set(Role):
+            self.lanes[Role.A].open(self.replicas[Role.A], self.replicas[Role.B])
+            self.lanes[Role.B].open(self.replicas[Role.B], self.replicas[Role.A])
+            self.pair.dirty |= self.pair.views.open_paths
+        self._generation += 1
+        self.wake()
+
+    def _take_change(self, role: Role, change: Change) -> bool:
+        """Note a change; False where the replica still captures a name that is not locked any more."""
+        at = asyncio.get_running_loop().time() - change.age_ms / 1000
+        self._generation += 1
+        self.pair.troubles.pop(change.path, None)
+        if change.content is not None:
+            self.pair.keep_inline(role, change.path, change.content)
+        else:
+            self.pair.drop_inline(change.path)
+        self.pair.observe(role, change.path, change.found, at)
+        is_held = self.holds.take(role, change, while_apart=Role.B not in self.ready)
+        if self.pair.views.is_open(change.path):
+            self._set_in_sync(False)
+        return is_held or not change.capture
+
+    def _recorded(self, path: RelPath, entry: Entry | None) -> None:
+        self._archive.record(path, entry)
+        self.holds.agreed(path, entry)
+
+    def _is_frozen(self, path: RelPath) -> bool:
+        return self.holds.is_frozen(path)
+
+    def _may_act(self, path: RelPath) -> bool:
+        trouble = self.pair.troubles.get(path)
+        is_waiting = trouble is not None and trouble.is_waiting
+        return not is_waiting and not self.pair.is_busy(path) and self.holds.is_free(path)
+
+    async def _plan_forever(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            if self.ready == set(Role):
+                self._plan_once()
+            async with self._changed:
+                self._changed.notify_all()
+
+    def _plan_once(self) -> None:
+        """Plan what is dirty and hand it to the lanes. Nothing awaits in here, so the views stand still."""
+        views = self.pair.views
+        dirty, self.pair.dirty = self.pair.dirty, set()
+        planned = plan(views, [path for path in dirty if views.is_open(path)], self._may_act)
+        for path, entry in planned.agreed:
+            if not self.holds.is_frozen(path):
+                self.pair.record(path, entry)
+        for path, reason in planned.left.items():
+            if reason in (Reason.PARENT, Reason.CHILDREN):
+                self.pair.leave(path)
+        for role in Role:
+            self.lanes[role].add(planned.actions[role])
+
+    def _set_in_sync(self, is_in_sync: bool) -> None:
+        loop = asyncio.get_running_loop()
+        if is_in_sync:
+            since = self._since if self._since is not None else loop.time()
+            self._since = None
+            self._emit(
+                EventName.IN_SYNC, None, {"files": self.pair.files, "ms": round((loop.time() - since) * 1000, 3)}
+            )
+        elif self._since is None:
+            self._since = loop.time()
+        self.is_in_sync = is_in_sync
+
+    def pending(self) -> list[RelPath]:
+        """Return the paths that are not in sync, held ones aside."""
+        return [path for path in self.pair.views.open_paths if not self.holds.is_aside(path)]
+
+    def _is_quiet(self) -> bool:
+        return self.ready == set(Role) and self.pair.is_idle and self.holds.is_quiet and not self.pending()
+
+    async def _until(self, condition: Callable[[], bool]) -> None:
+        """Wait until the condition holds; it is looked at whenever something has happened."""
+        async with self._changed:
+            await self._changed.wait_for(condition)
+
+    async def look(self, role: Role, is_full: bool) -> Look:
+        """Have a replica look, and take in everything it saw. Raises Unreachable, RootLost."""
+        replica = self.replicas.get(role)
+        if replica is None or role not in self.ready:
+            raise Unreachable(f"server {role.value} is not connected")
+        look = await replica.look(is_full)
+        await self._until(lambda: role not in self.ready or self._taken[role] >= look.reported)
+        return look
+
+    async def _look_at_both(self, is_full: bool) -> bool:
+        """Have both replicas look; True where neither has anything that is still being written."""
+        looks = await asyncio.gather(*(self.look(role, is_full) for role in Role), return_exceptions=True)
+        for look in looks:
+            if isinstance(look, Unreachable | RootLost):
+                return False
+            if isinstance(look, BaseException):
+                raise look
+        return not any(isinstance(look, Look) and look.unsettled for look in looks)
+
+    async def _say_in_sync_forever(self) -> None:
+        """Say `in_sync` when nothing is pending and both replicas, asked once more, have nothing new."""
+        while True:
+            await self._until(lambda: not self.is_in_sync and self._is_quiet())
+            generation = self._generation
+            is_settled = await self._look_at_both(is_full=False)
+            if is_settled and generation == self._generation and self._is_quiet():
+                self._set_in_sync(True)
+                async with self._changed:
+                    self._changed.notify_all()
+            elif not is_settled:
+                await asyncio.sleep(_SETTLE_RETRY_SECONDS)
+
+    async def wait_in_sync(self) -> None:
+        """Wait until both directories are the same, whatever was changed before this call included."""
+        is_full = True
+        while True:
+            await self._until(lambda: self.ready == set(Role))
+            is_settled = await self._look_at_both(is_full)
+            is_full = is_full and self.ready != set(Role)
+            if not is_settled:
+                await asyncio.sleep(_SETTLE_RETRY_SECONDS)
+                continue
+            await self._until(lambda: self._is_quiet() or self.ready != set(Role))
+            if self._is_quiet() and (self.is_in_sync or await self._look_at_both(is_full=False)) and self._is_quiet():
+                return

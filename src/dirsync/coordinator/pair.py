@@ -1,0 +1,176 @@
+"""What the coordinator knows about the pair: the views, what is to be looked at, what went wrong.
+
+Holds knowledge only; the loop and the lanes act on it. The base advances here and nowhere else.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from dirsync.core.entry import Digest, Entry, File, Observed, Problem, Role, Symlink, Untracked
+from dirsync.core.paths import RelPath, parent
+from dirsync.core.tree import Tree
+from dirsync.core.views import Views
+from dirsync.limits import PENDING_INLINE_BYTES_MAX, RETRY_FIRST_SECONDS, RETRY_MAX_SECONDS
+
+
+@dataclass(slots=True)
+class Trouble:
+    """Why a path could not be synchronised, and how long until the next try."""
+
+    reason: str
+    delay_seconds: float
+    is_waiting: bool = True
+
+
+class Pair:
+    """The knowledge about both replicas.
+
+    `dirty` are paths to be planned. `record` is called for each advance of the base. `is_frozen` says of a path that
+    its base must not advance by mere agreement (it has held updates).
+    """
+
+    def __init__(self, record: Callable[[RelPath, Entry | None], None], is_frozen: Callable[[RelPath], bool]) -> None:
+        self.views = Views()
+        self.dirty: set[RelPath] = set()
+        self.troubles: dict[RelPath, Trouble] = {}
+        self._record = record
+        self._is_frozen = is_frozen
+        self._inline: dict[tuple[Role, RelPath], bytes] = {}
+        self._inline_bytes = 0
+        self._detected: dict[RelPath, float] = {}
+        self._busy: Counter[RelPath] = Counter()
+        self._left: set[RelPath] = set()
+        self._digests: dict[Digest, int] = {}
+        self.files = 0
+
+    def load(self, base: Tree[Entry]) -> None:
+        """Start from a recorded base; what each replica holds is unknown yet."""
+        self.views = Views()
+        self._digests, self.files = {}, 0
+        for path, entry in base.items():
+            self.views.record(path, entry)
+            self._count(entry, 1)
+
+    def first_run(self) -> None:
+        """Forget the base: everything that stands anywhere now is an addition, nothing a deletion."""
+        old, self.views = self.views, Views()
+        self._digests, self.files = {}, 0
+        for path in old.paths():
+            for role in Role:
+                self.views.observe(role, path, old.get(role, path))
+        self.dirty |= self.views.open_paths
+
+    def observe(self, role: Role, path: RelPath, found: Observed, at_seconds: float) -> None:
+        """Take note of what stood at `path` at that (monotonic) time.
+
+        If both replicas hold the same now, that is the new base.
+        """
+        self.views.observe(role, path, found)
+        near, far = self.views.get(role, path), self.views.get(role.other, path)
+        if near == far and not isinstance(near, Untracked | Problem) and not self._is_frozen(path):
+            self.record(path, near)
+        if self.views.is_open(path):
+            self.dirty.add(path)
+            self._detected.setdefault(path, at_seconds)
+        else:
+            self.troubles.pop(path, None)
+            self.drop_inline(path)
+        above = parent(path)
+        if above and self.views.is_open(above):
+            self.dirty.add(above)
+
+    def record(self, path: RelPath, entry: Entry | None) -> None:
+        """Advance the base."""
+        old = self.views.base.get(path)
+        if old == entry:
+            return
+        self._count(old, -1)
+        self._count(entry, 1)
+        self.views.record(path, entry)
+        self._record(path, entry)
+
+    def is_agreed_content(self, digest: Digest) -> bool:
+        """Return whether both replicas are known to hold this content somewhere."""
+        return digest in self._digests
+
+    def _count(self, entry: Entry | None, step: int) -> None:
+        if isinstance(entry, File | Symlink):
+            self.files += step
+        if isinstance(entry, File):
+            count = self._digests.get(entry.digest, 0) + step
+            if count:
+                self._digests[entry.digest] = count
+            else:
+                self._digests.pop(entry.digest, None)
+
+    def keep_inline(self, role: Role, path: RelPath, content: bytes) -> None:
+        """Keep content that came with a report, within bounds; it is fetched again where it was not kept."""
+        key = (role, path)
+        self._inline_bytes -= len(self._inline.pop(key, b""))
+        if self._inline_bytes + len(content) <= PENDING_INLINE_BYTES_MAX:
+            self._inline[key] = content
+            self._inline_bytes += len(content)
+
+    def inline(self, role: Role, path: RelPath) -> bytes | None:
+        """Return content that came with the last report about `path`."""
+        return self._inline.get((role, path))
+
+    def drop_inline(self, path: RelPath) -> None:
+        """Drop kept content of `path`."""
+        for role in Role:
+            self._inline_bytes -= len(self._inline.pop((role, path), b""))
+
+    def take_detected(self, path: RelPath, now_seconds: float) -> float:
+        """Return when the change that is now synchronised was first seen."""
+        at = self._detected.get(path, now_seconds)
+        if not self.views.is_open(path):
+            self._detected.pop(path, None)
+        return at
+
+    def is_busy(self, path: RelPath) -> bool:
+        """Return whether an action on `path` was dispatched and has not ended."""
+        return path in self._busy
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is dispatched and nothing waits to be planned."""
+        return not self._busy and not self.dirty
+
+    def begin(self, paths: Iterable[RelPath]) -> None:
+        """Mark these as being worked on."""
+        self._busy.update(paths)
+
+    def end(self, paths: Iterable[RelPath]) -> None:
+        """The work on these has ended; what was left because of it is planned again."""
+        for path in paths:
+            self._busy[path] -= 1
+            if not self._busy[path]:
+                del self._busy[path]
+            if self.views.is_open(path) and not self._is_waiting(path):
+                self.dirty.add(path)
+        self.dirty |= self._left
+        self._left = set()
+
+    def _is_waiting(self, path: RelPath) -> bool:
+        trouble = self.troubles.get(path)
+        return trouble is not None and trouble.is_waiting
+
+    def retry(self, path: RelPath) -> None:
+        """Have `path` planned again now, after its failure."""
+        trouble = self.troubles.get(path)
+        if trouble is not None:
+            trouble.is_waiting = False
+        if self.views.is_open(path):
+            self.dirty.add(path)
+
+    def leave(self, path: RelPath) -> None:
+        """Set `path` aside until some work has ended."""
+        self._left.add(path)
+
+    def note_trouble(self, path: RelPath, reason: str) -> Trouble:
+        """Note that `path` failed; each failure in a row doubles the time to the next try."""
+        before = self.troubles.get(path)
+        delay = min(before.delay_seconds * 2, RETRY_MAX_SECONDS) if before else RETRY_FIRST_SECONDS
+        self.troubles[path] = Trouble(reason, delay)
+        return self.troubles[path]

@@ -1,0 +1,281 @@
+"""Answers the clients: listing, locks, status, waiting, events, kept versions.
+
+Reads what the coordinator knows and asks the replicas; changes nothing but through the holds and `restore`.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+
+from dirsync import __version__
+from dirsync.coordinator.hold_queue import HoldQueue
+from dirsync.coordinator.journal import Journal
+from dirsync.coordinator.loop import Coordinator
+from dirsync.core.entry import Directory, File, Observed, Problem, Role, Symlink, Untracked, mtime_of, size_of
+from dirsync.core.events import Event
+from dirsync.core.listing import Standing, composite
+from dirsync.core.paths import RelPath, display
+from dirsync.core.reports import ContentOfVersion, Look
+from dirsync.core.versions import Version
+from dirsync.errors import Refusal, RootLost, Unreachable
+from dirsync.limits import BATCH_ACTIONS_MAX, LISTING_SECONDS
+from dirsync.replica.interface import FullReplica
+from dirsync.wire.messages import (
+    BringBackRequest,
+    Chunk,
+    Done,
+    EventsPart,
+    EventsRequest,
+    HeldUpdate,
+    HistoryReply,
+    HistoryRequest,
+    ListReply,
+    ListRequest,
+    LockedName,
+    LockReply,
+    LockRequest,
+    LocksReply,
+    LocksRequest,
+    Message,
+    OutputRequest,
+    PendingPath,
+    RestoreReply,
+    ServerStatus,
+    StatusReply,
+    StatusRequest,
+    UnlockReply,
+    UnlockRequest,
+    WaitReply,
+    WaitRequest,
+)
+
+_PENDING_MAX = 100
+_REASONS_MAX = 10
+
+
+class ClientRequests:
+    """What Server A does for its clients. `places` says, per role, address and directory as people know them."""
+
+    def __init__(
+        self, coordinator: Coordinator, journal: Journal, pair_id: bytes, places: dict[Role, tuple[str, str]]
+    ) -> None:
+        self._coordinator = coordinator
+        self._journal = journal
+        self._pair_id = pair_id
+        self._places = places
+
+    async def answer(self, request: Message) -> Message:
+        """Answer what has one reply. Raises Refusal with a text for the person who asked."""
+        match request:
+            case ListRequest():
+                return await self._list()
+            case LockRequest():
+                return await self._lock(request.path)
+            case UnlockRequest():
+                return await self._unlock(request.path)
+            case LocksRequest():
+                return LocksReply(tuple([await self._locked(queue) for queue in self._coordinator.holds]))
+            case StatusRequest():
+                return await self._status()
+            case WaitRequest():
+                return await self._wait(request.seconds)
+            case HistoryRequest():
+                return await self._history(request.path)
+            case BringBackRequest():
+                version = await self._choose(request.path, request.version, request.role)
+                return RestoreReply(await self._replica(version.role).restore(version.id))
+            case _:
+                raise Refusal(f"not something a client asks: {type(request).__name__}")
+
+    async def stream(self, request: EventsRequest | OutputRequest) -> AsyncIterator[Message]:
+        """Yield the parts of an answer, the reply last."""
+        if isinstance(request, EventsRequest):
+            async for part in self._events(request):
+                yield part
+        else:
+            async for piece in self._output(request):
+                yield piece
+
+    async def _events(self, request: EventsRequest) -> AsyncIterator[Message]:
+        with self._journal.followed() as following:
+            for batch in _batches(self._journal.last(request.last)):
+                yield EventsPart(tuple(batch))
+            if request.is_following:
+                async for events in following:
+                    yield EventsPart(tuple(events))
+        yield Done()
+
+    async def _output(self, request: OutputRequest) -> AsyncIterator[Message]:
+        version = await self._choose(request.path, request.version, request.role)
+        if not isinstance(version.entry, File):
+            raise Refusal(f"{version.id} of {display(version.path)} is a link; it has no content to write to a file")
+        async for data in self._replica(version.role).supply(ContentOfVersion(version.id, version.entry), 0):
+            yield Chunk(data)
+        yield RestoreReply(version)
+
+    async def _look(self, role: Role) -> Look | None:
+        """Have a replica look; None where it cannot be reached in time."""
+        try:
+            return await asyncio.wait_for(self._coordinator.look(role, is_full=False), LISTING_SECONDS)
+        except (Unreachable, RootLost, TimeoutError):
+            return None
+
+    async def _look_at_both(self) -> dict[Role, Look | None]:
+        looks = await asyncio.gather(*(self._look(role) for role in Role))
+        return dict(zip(Role, looks, strict=True))
+
+    async def _list(self) -> ListReply:
+        views, holds = self._coordinator.pair.views, self._coordinator.holds
+        looks = await self._look_at_both()
+        standing: dict[Role, dict[RelPath, Standing]] = {Role.A: {}, Role.B: {}}
+        unreachable = tuple(role for role in Role if looks[role] is None and role is not Role.A)
+        for role in Role:
+            if role in unreachable:
+                continue
+            for path in views.paths():
+                shown = _standing(views.get(role, path))
+                if shown is not None:
+                    standing[role][path] = shown
+            look = looks[role]
+            for path, unsettled in look.unsettled if look else ():
+                if unsettled is not None:
+                    standing[role][path] = unsettled
+        differing = frozenset(p for p in views.open_paths if views.get(Role.A, p) != views.get(Role.B, p))
+        locked = {queue.hold.path: queue.hold.depth for queue in holds}
+        rows = composite(standing[Role.A], standing[Role.B], differing, locked)
+        return ListReply(self._pair_id, tuple(rows), unreachable)
+
+    async def _lock(self, path: RelPath) -> LockReply:
+        coordinator = self._coordinator
+        if path not in coordinator.holds:
+            found = await self._find(path)
+            if not any(found):
+                raise Refusal(f"no such file: {display(path)}")
+            if all(isinstance(entry, Directory | None) for entry in found):
+                raise Refusal(f"a directory cannot be locked, only files and links: {display(path)}")
+            if all(isinstance(entry, Untracked | None) for entry in found):
+                raise Refusal(f"not a file or link, so it is not synchronised: {display(path)}")
+        return LockReply(await coordinator.holds.lock(path, coordinator.lanes[Role.A].wait_applied))
+
+    async def _find(self, path: RelPath) -> list[Observed]:
+        """Return what stands at `path` at each server; something still being written counts as a problem there."""
+        views = self._coordinator.pair.views
+        found = [views.get(role, path) for role in Role]
+        if any(found):
+            return found
+        looks = await self._look_at_both()
+        unsettled = {p for look in looks.values() if look for p, _ in look.unsettled}
+        found = [views.get(role, path) for role in Role]
+        return [Problem("it is being written"), None] if path in unsettled and not any(found) else found
+
+    async def _unlock(self, path: RelPath) -> UnlockReply:
+        # What B did before this was asked belongs to the queue, if B can be asked.
+        if path in self._coordinator.holds:
+            await self._look(Role.B)
+        return UnlockReply(await self._coordinator.holds.unlock(path))
+
+    async def _locked(self, queue: HoldQueue) -> LockedName:
+        rows = await queue.rows()
+        updates = tuple(
+            HeldUpdate(row.origin, row.change.value, row.size, mtime_of(row.entry), row.received_ns) for row in rows
+        )
+        return LockedName(queue.hold.path, queue.since_ns, queue.hold.is_draining, queue.reason, updates)
+
+    async def _status(self) -> StatusReply:
+        coordinator = self._coordinator
+        looks = await self._look_at_both()
+        pending = sorted(coordinator.pending())
+        error = self._journal.last_error
+        last_error = ""
+        if error is not None:
+            where = f"{display(error.path)}: " if error.path is not None else ""
+            last_error = f"{where}{error.fields.get('reason', '')}"
+        return StatusReply(
+            __version__,
+            coordinator.ready == set(Role),
+            coordinator.is_in_sync,
+            tuple(self._server(role, looks[role]) for role in Role),
+            len(pending),
+            tuple(PendingPath(path, self._reason(path)) for path in pending[:_PENDING_MAX]),
+            tuple([await self._locked(queue) for queue in coordinator.holds]),
+            last_error,
+        )
+
+    def _server(self, role: Role, look: Look | None) -> ServerStatus:
+        address, directory = self._places[role]
+        state = "paused" if role in self._coordinator.paused else "unreachable" if look is None else "ready"
+        files, size = (look.files, look.size) if look else (0, 0)
+        return ServerStatus(role, state, address, directory, files, size)
+
+    def _reason(self, path: RelPath) -> str:
+        pair = self._coordinator.pair
+        for role in Role:
+            found = pair.views.get(role, path)
+            if isinstance(found, Problem | Untracked):
+                return f"at {role.upper()}: {found.reason}"
+        trouble = pair.troubles.get(path)
+        if trouble is not None:
+            return trouble.reason
+        if self._coordinator.ready != set(Role):
+            return "waits for server B" if Role.B not in self._coordinator.ready else "waits for server A"
+        return "is being synchronised"
+
+    async def _wait(self, seconds: float) -> WaitReply:
+        try:
+            await asyncio.wait_for(self._coordinator.wait_in_sync(), None if seconds < 0 else seconds)
+        except TimeoutError:
+            return WaitReply(False, tuple(self._pending_reasons()))
+        return WaitReply(True, ())
+
+    def _pending_reasons(self) -> Iterable[str]:
+        coordinator = self._coordinator
+        for role in Role:
+            if role in coordinator.paused:
+                yield f"server {role.upper()} is paused: {coordinator.paused[role]}"
+            elif role not in coordinator.ready:
+                yield f"server {role.upper()} is not connected"
+        pending = sorted(coordinator.pending())
+        for path in pending[:_REASONS_MAX]:
+            yield f"{display(path)}: {self._reason(path)}"
+        if len(pending) > _REASONS_MAX:
+            yield f"and {len(pending) - _REASONS_MAX} more"
+
+    async def _history(self, path: RelPath) -> HistoryReply:
+        versions: list[Version] = []
+        unreachable = []
+        for role in Role:
+            try:
+                versions += await asyncio.wait_for(self._replica(role).history(path), LISTING_SECONDS)
+            except (Unreachable, RootLost, TimeoutError):
+                unreachable.append(role)
+        return HistoryReply(tuple(sorted(versions, key=lambda v: v.kept_ns, reverse=True)), tuple(unreachable))
+
+    async def _choose(self, path: RelPath, version: str, role: Role | None) -> Version:
+        """Return the version that is meant: the named one, else the newest."""
+        reply = await self._history(path)
+        for candidate in reply.versions:
+            if version in ("", candidate.id) and role in (None, candidate.role):
+                return candidate
+        away = "".join(f" (server {r.upper()} could not be asked)" for r in reply.unreachable)
+        what = f"no version {version}" if version else "no kept version"
+        where = f" at {role.upper()}" if role else ""
+        raise Refusal(f"{what} of {display(path)}{where}{away}; `dirsync history` lists what there is")
+
+    def _replica(self, role: Role) -> FullReplica:
+        replica = self._coordinator.replicas.get(role)
+        if replica is None:
+            raise Unreachable(f"server {role.upper()} is not connected")
+        return replica
+
+
+def _standing(found: Observed) -> Standing | None:
+    """Return what a listing shows of an entry; None for what has no row."""
+    match found:
+        case File() | Symlink():
+            return Standing(size_of(found), mtime_of(found))
+        case _:
+            return None
+
+
+def _batches(events: list[Event]) -> Iterable[list[Event]]:
+    for start in range(0, len(events), BATCH_ACTIONS_MAX):
+        yield events[start : start + BATCH_ACTIONS_MAX]

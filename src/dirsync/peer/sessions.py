@@ -1,0 +1,112 @@
+"""Which Server A is served: one session at a time, made of a control and a bulk connection.
+
+The same Server A that comes again replaces its old session; another one is refused while a session lasts. Decides
+who is served, never what is done.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from dirsync.core.events import Event
+from dirsync.errors import ProtocolError, Unreachable
+from dirsync.limits import SUBSCRIBER_EVENTS_MAX
+from dirsync.net.connection import Connection
+from dirsync.replica.interface import FullReplica
+from dirsync.replica.serve import ReplicaService
+from dirsync.wire.messages import Denied, Hello, Welcome
+
+
+def _new_events() -> "asyncio.Queue[Event]":
+    return asyncio.Queue(SUBSCRIBER_EVENTS_MAX)
+
+
+@dataclass(slots=True)
+class _Session:
+    hello: Hello
+    control: Connection
+    service: ReplicaService
+    events: "asyncio.Queue[Event]" = field(default_factory=_new_events)
+
+
+class Sessions:
+    """The one session of Server B.
+
+    `welcome` makes the answer to a Hello that is not refused; `begin` is awaited before a session serves anything;
+    `announce` is told that a session began (True) or ended, with the reason.
+    """
+
+    def __init__(
+        self,
+        replica: FullReplica,
+        welcome: Callable[[Hello], Welcome | Denied],
+        begin: Callable[[Hello], Awaitable[None]],
+        announce: Callable[[bool, str], None],
+    ) -> None:
+        self._replica = replica
+        self._welcome = welcome
+        self._begin = begin
+        self._announce = announce
+        self._session: _Session | None = None
+        # Held for as long as a session is served: two would take each other's reports.
+        self._turn = asyncio.Lock()
+
+    def meet(self, hello: Hello) -> Welcome | Denied:
+        """Decide whether to let in whoever says this."""
+        session = self._session
+        if hello.kind == "client":
+            return Denied("Server B answers Server A only; clients ask Server A")
+        if hello.kind == "bulk" and (session is None or session.hello.session != hello.session):
+            return Denied("this bulk connection belongs to no session")
+        if session is not None and session.hello.replica_id != hello.replica_id:
+            return Denied("another Server A is connected to this Server B")
+        return self._welcome(hello)
+
+    def forward(self, event: Event) -> None:
+        """Have an event reach Server A, if one is connected and keeps up."""
+        if self._session is not None and not self._session.events.full():
+            self._session.events.put_nowait(event)
+
+    async def take(self, hello: Hello, connection: Connection) -> None:
+        """Serve a connection that was let in, as long as it lasts."""
+        if hello.kind == "bulk":
+            await self._take_bulk(hello, connection)
+            return
+        old, session = self._session, _Session(hello, connection, ReplicaService(self._replica, connection))
+        self._session = session
+        if old is not None:
+            await old.control.close()
+        try:
+            async with self._turn:
+                await self._serve(session)
+        finally:
+            if self._session is session:
+                self._session = None
+
+    async def _take_bulk(self, hello: Hello, connection: Connection) -> None:
+        session = self._session
+        if session is None or session.hello.session != hello.session:
+            return
+        session.service.serve_bulk(connection)
+        async with connection:
+            await connection.wait_closed()
+
+    async def _serve(self, session: _Session) -> None:
+        await self._begin(session.hello)
+        self._announce(True, "Server A came")
+        forwarding = asyncio.create_task(self._forward_events(session), name="events to A")
+        reason = "the server ends"
+        try:
+            reason = await session.service.run()
+        finally:
+            forwarding.cancel()
+            await asyncio.wait([forwarding])
+            self._announce(False, reason)
+
+    async def _forward_events(self, session: _Session) -> None:
+        while True:
+            event = await session.events.get()
+            try:
+                await session.service.forward_event(event)
+            except (Unreachable, ProtocolError):
+                return

@@ -1,0 +1,208 @@
+"""Server A: builds the coordinator with its own replica, listens for clients, and keeps reaching for Server B."""
+
+import asyncio
+import functools
+import secrets
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from dirsync.coordinator.archive_writer import ArchiveWriter
+from dirsync.coordinator.hold_journal import HoldJournal
+from dirsync.coordinator.journal import Journal
+from dirsync.coordinator.loop import Coordinator
+from dirsync.coordinator.requests import ClientRequests
+from dirsync.coordinator.tally import Tally
+from dirsync.core.entry import Role
+from dirsync.core.events import EventName
+from dirsync.disk.spool import Spool
+from dirsync.errors import DirsyncError, ProtocolError, Refusal, RootLost, Unreachable
+from dirsync.limits import CLOCK_DIFFERENCE_SECONDS, CONNECT_RETRY_FIRST_SECONDS, CONNECT_RETRY_MAX_SECONDS
+from dirsync.net.calls import Incoming
+from dirsync.net.connection import Connection
+from dirsync.net.dial import dial
+from dirsync.net.listen import listen
+from dirsync.net.tls import Credential
+from dirsync.replica.interface import FullReplica
+from dirsync.replica.local import LocalReplica
+from dirsync.replica.remote import RemoteReplica
+from dirsync.run import identity
+from dirsync.run.emitting import Emit, Sink, make_emit
+from dirsync.run.parts import announce_ready, open_replica
+from dirsync.run.settings import Settings
+from dirsync.store.database import Database
+from dirsync.wire.messages import (
+    PROTOCOL_MAJOR,
+    PROTOCOL_MINOR,
+    Denied,
+    EventsRequest,
+    Hello,
+    Message,
+    OutputRequest,
+    Welcome,
+)
+
+
+async def run_a(settings: Settings, credential: Credential, database: Database, sink: Sink) -> None:
+    """Run Server A until cancelled. Raises a DirsyncError where it cannot start or go on."""
+    journal, tally = Journal(), Tally()
+    emit = make_emit(Role.A, sink, journal.publish)
+    pair_id = identity.make_pair_id(database)
+    spool = Spool(settings.state_of(Role.A) / "spool")
+    coordinator = Coordinator(
+        ArchiveWriter(database), HoldJournal(database, spool, time.time_ns), tally, emit, settings.locks_max_bytes
+    )
+    await coordinator.load()
+    async with open_replica(settings, Role.A, database, emit) as replica, asyncio.TaskGroup() as tasks:
+        link = _LinkToB(settings, credential, database, replica, coordinator, journal, tally, emit)
+        places = {role: (str(settings.server(role).listen), str(settings.server(role).directory)) for role in Role}
+        requests = ClientRequests(coordinator, journal, pair_id, places)
+        meet = functools.partial(_meet_client, pair_id)
+        take = functools.partial(_serve_client, requests)
+        address = settings.a.listen
+        listener = await listen(address.host, address.port, credential, meet, take, tasks)
+        try:
+            announce_ready(settings, Role.A, listener.port, replica, emit)
+            tasks.create_task(coordinator.run(), name="coordinator")
+            tasks.create_task(_keep_attached(coordinator, database, replica), name="replica a")
+            await link.keep()
+        finally:
+            await listener.close()
+
+
+def _meet_client(pair_id: bytes, hello: Hello) -> Welcome | Denied:
+    if hello.kind != "client":
+        return Denied("Server A answers clients only; it dials Server B itself")
+    return Welcome(PROTOCOL_MAJOR, PROTOCOL_MINOR, Role.A, pair_id=pair_id, time_ns=time.time_ns())
+
+
+async def _serve_client(requests: ClientRequests, _: Hello, connection: Connection) -> None:
+    async def answer(request: Message, incoming: Incoming) -> Message:
+        if not isinstance(request, EventsRequest | OutputRequest):
+            return await requests.answer(request)
+        parts = requests.stream(request)
+        last = await anext(parts)
+        async for part in parts:
+            await incoming.send(last)
+            last = part
+        return last
+
+    connection.serve(answer)
+    async with connection:
+        await connection.wait_closed()
+
+
+class _LinkToB:
+    """Dials Server B, lends its replica to the coordinator while the connection lasts, and dials again."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        credential: Credential,
+        database: Database,
+        replica: LocalReplica,
+        coordinator: Coordinator,
+        journal: Journal,
+        tally: Tally,
+        emit: Emit,
+    ) -> None:
+        self._settings = settings
+        self._credential = credential
+        self._database = database
+        self._replica = replica
+        self._coordinator = coordinator
+        self._journal = journal
+        self._tally = tally
+        self._emit = emit
+        self._epoch = identity.next_epoch(database)
+        self._said = ""
+
+    async def keep(self) -> None:
+        """Reach for B, again and again, until cancelled."""
+        delay = CONNECT_RETRY_FIRST_SECONDS
+        while True:
+            started = asyncio.get_running_loop().time()
+            try:
+                await self._session()
+            except (Unreachable, Refusal, RootLost, ProtocolError) as error:
+                self._say(str(error))
+            if asyncio.get_running_loop().time() - started > CONNECT_RETRY_MAX_SECONDS:
+                delay = CONNECT_RETRY_FIRST_SECONDS
+            await asyncio.sleep(delay)
+            delay = min(delay * 2, CONNECT_RETRY_MAX_SECONDS)
+
+    def _say(self, reason: str) -> None:
+        """Announce why B cannot be reached, once per reason."""
+        if reason != self._said:
+            self._said = reason
+            self._emit(EventName.NOTICE, None, {"reason": f"Server B cannot be reached: {reason}"})
+
+    def _hello(self, kind: str, session: bytes) -> Hello:
+        root = self._replica.root_identity
+        return Hello(
+            PROTOCOL_MAJOR,
+            PROTOCOL_MINOR,
+            kind,
+            replica_id=self._replica.replica_id,
+            pair_id=identity.pair_id(self._database),
+            peer_id=identity.partner(self._database, Role.B),
+            epoch=self._epoch,
+            session=session,
+            time_ns=time.time_ns(),
+            ignore=self._settings.ignore,
+            machine=identity.machine_id(),
+            root=(root.device, root.inode),
+        )
+
+    @asynccontextmanager
+    async def _dialled(self, kind: str, session: bytes) -> AsyncIterator[tuple[Connection, Welcome]]:
+        address = self._settings.reach(Role.B)
+        connection, welcome = await dial(address.host, address.port, self._credential, self._hello(kind, session))
+        async with connection:
+            yield connection, welcome
+
+    async def _session(self) -> None:
+        session = secrets.token_bytes(16)
+        sent_ns = time.time_ns()
+        async with self._dialled("control", session) as (control, welcome):
+            self._compare_clocks(welcome, sent_ns)
+            async with self._dialled("bulk", session) as (bulk, _):
+                await self._lend(control, bulk, welcome)
+
+    async def _lend(self, control: Connection, bulk: Connection, welcome: Welcome) -> None:
+        remote = RemoteReplica(Role.B, control, bulk, self._tally.add, self._journal.publish)
+        self._said = ""
+        self._emit(EventName.CONNECTED, None, {"peer": Role.B.value, "reason": "Server B answered"})
+        reason = "the connection ended"
+        try:
+            await attach(self._coordinator, self._database, remote, welcome.replica_id)
+        except DirsyncError as error:
+            reason = str(error)
+            raise
+        finally:
+            self._emit(EventName.DISCONNECTED, None, {"peer": Role.B.value, "reason": reason})
+
+    def _compare_clocks(self, welcome: Welcome, sent_ns: int) -> None:
+        """Announce clocks that differ: "newest" means less then. Half the way there and back is B's moment."""
+        difference = (welcome.time_ns - (sent_ns + time.time_ns()) // 2) / 1e9
+        if abs(difference) > CLOCK_DIFFERENCE_SECONDS:
+            what = "ahead of" if difference > 0 else "behind"
+            reason = f"the clock of Server B is {abs(difference):.1f} s {what} this one; newest-wins relies on both"
+            self._emit(EventName.NOTICE, None, {"reason": reason})
+
+
+async def attach(coordinator: Coordinator, database: Database, replica: FullReplica, replica_id: bytes) -> None:
+    """Attach a replica; if the archive was made with another one, nothing it lacks counts as deleted."""
+    if identity.partner(database, replica.role) != replica_id:
+        await coordinator.first_run()
+        await asyncio.to_thread(identity.learn_partner, database, replica.role, replica_id)
+    await coordinator.attach(replica.role, replica)
+
+
+async def _keep_attached(coordinator: Coordinator, database: Database, replica: LocalReplica) -> None:
+    """Keep A's own replica attached; one that came back as another directory is attached anew."""
+    while True:
+        try:
+            await attach(coordinator, database, replica, replica.replica_id)
+        except RootLost:
+            continue

@@ -1,0 +1,76 @@
+"""Server B: builds its replica and serves it to Server A, one session at a time."""
+
+import asyncio
+import time
+
+from dirsync.core.entry import Role
+from dirsync.core.events import Event, EventName
+from dirsync.net.listen import listen
+from dirsync.net.tls import Credential
+from dirsync.peer.sessions import Sessions
+from dirsync.replica.local import LocalReplica
+from dirsync.run import identity
+from dirsync.run.emitting import Emit, Sink, make_emit
+from dirsync.run.parts import announce_ready, open_replica
+from dirsync.run.settings import Settings
+from dirsync.store.database import Database
+from dirsync.wire.messages import PROTOCOL_MAJOR, PROTOCOL_MINOR, Denied, Hello, Welcome
+
+
+async def run_b(settings: Settings, credential: Credential, database: Database, sink: Sink) -> None:
+    """Run Server B until cancelled. Raises a DirsyncError where it cannot start or go on."""
+    forwarded: list[Sessions] = []
+
+    def forward(event: Event) -> None:
+        for sessions in forwarded:
+            sessions.forward(event)
+
+    emit = make_emit(Role.B, sink, forward)
+    async with open_replica(settings, Role.B, database, emit) as replica, asyncio.TaskGroup() as tasks:
+        server = _ServerB(database, replica, emit)
+        sessions = Sessions(replica, server.welcome, server.begin, server.announce)
+        forwarded.append(sessions)
+        address = settings.b.listen
+        listener = await listen(address.host, address.port, credential, sessions.meet, sessions.take, tasks)
+        try:
+            announce_ready(settings, Role.B, listener.port, replica, emit)
+            await asyncio.Event().wait()
+        finally:
+            await listener.close()
+
+
+class _ServerB:
+    """What Server B says of itself when it is met."""
+
+    def __init__(self, database: Database, replica: LocalReplica, emit: Emit) -> None:
+        self._database = database
+        self._replica = replica
+        self._emit = emit
+        self._epoch = identity.next_epoch(database)
+
+    def welcome(self, hello: Hello) -> Welcome | Denied:
+        root = self._replica.root_identity
+        place = (root.device, root.inode)
+        machine = identity.machine_id()
+        if machine and machine == hello.machine and place == hello.root:
+            return Denied("directory_a and directory_b are the same directory; a pair needs two")
+        return Welcome(
+            PROTOCOL_MAJOR,
+            PROTOCOL_MINOR,
+            Role.B,
+            replica_id=self._replica.replica_id,
+            pair_id=hello.pair_id,
+            epoch=self._epoch,
+            time_ns=time.time_ns(),
+            machine=machine,
+            root=place,
+        )
+
+    async def begin(self, hello: Hello) -> None:
+        """Take over what Server A decides: the pair we belong to, and what is ignored."""
+        await asyncio.to_thread(identity.learn_pair_id, self._database, hello.pair_id)
+        await self._replica.set_ignore(hello.ignore)
+
+    def announce(self, is_connected: bool, reason: str) -> None:
+        name = EventName.CONNECTED if is_connected else EventName.DISCONNECTED
+        self._emit(name, None, {"peer": Role.A.value, "reason": reason})

@@ -1,0 +1,89 @@
+"""Runs one server from start to end, and is the one place that orders its end.
+
+A signal, or what went wrong, cancels everything; each part closes itself. What hangs longer than SHUTDOWN_SECONDS is
+left behind: the state is crash-safe, a hung disk is no reason to stay.
+"""
+
+import asyncio
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from types import FrameType
+
+from dirsync.core.entry import Role
+from dirsync.errors import DirsyncError
+from dirsync.limits import SHUTDOWN_SECONDS
+from dirsync.net.tls import Credential
+from dirsync.run.checks import check_role
+from dirsync.run.credential import ensure_credential
+from dirsync.run.emitting import Sink
+from dirsync.run.role_a import run_a
+from dirsync.run.role_b import run_b
+from dirsync.run.settings import Settings
+from dirsync.store.database import Database
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def serve(role: Role, settings: Settings, sink: Sink) -> int:
+    """Run a server until SIGTERM or SIGINT and return the exit status.
+
+    Raises a DirsyncError where it cannot start, or cannot go on.
+    """
+    with asyncio.Runner() as runner:
+        return runner.run(_serve(role, settings, sink))
+
+
+async def _serve(role: Role, settings: Settings, sink: Sink) -> int:
+    loop = asyncio.get_running_loop()
+    work = asyncio.create_task(_run_role(role, settings, sink), name=f"role {role}")
+
+    def stop() -> None:
+        end_soon(0)
+        work.cancel()
+
+    def stop_from_signal(_number: int, _frame: FrameType | None) -> None:
+        loop.call_soon_threadsafe(stop)
+
+    for number in _SIGNALS:
+        signal.signal(number, stop_from_signal)
+    try:
+        await work
+    except asyncio.CancelledError:
+        return 0
+    except BaseExceptionGroup as group:
+        end_soon(1)
+        raise _first(group) from group
+    return 0
+
+
+async def _run_role(role: Role, settings: Settings, sink: Sink) -> None:
+    check_role(settings, role)
+    credential = Credential.load(ensure_credential(settings))
+    database = Database.open(settings.state_of(role))
+    try:
+        await (run_a if role is Role.A else run_b)(settings, credential, database, sink)
+    finally:
+        database.close()
+
+
+def end_soon(code: int) -> None:
+    """End the process with this status if it has not ended by itself in time, whatever hangs."""
+    watchdog = threading.Timer(SHUTDOWN_SECONDS, os._exit, (code,))
+    watchdog.daemon = True
+    watchdog.start()
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the error to show: one of ours if there is one, for it says what to do."""
+    leaves = list(_leaves(group))
+    return next((leaf for leaf in leaves if isinstance(leaf, DirsyncError)), leaves[0])
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield error
