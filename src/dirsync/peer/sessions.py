@@ -13,8 +13,8 @@ from dirsync.errors import ProtocolError, Unreachable
 from dirsync.limits import SUBSCRIBER_EVENTS_MAX
 from dirsync.net.connection import Connection
 from dirsync.replica.interface import FullReplica
-from dirsync.replica.serve import ReplicaService
-from dirsync.wire.messages import Denied, Hello, Welcome
+from dirsync.replica.serve import ReplicaServer
+from dirsync.wire.messages import Denied, EventNotice, Hello, Welcome
 
 
 def _new_events() -> "asyncio.Queue[Event]":
@@ -25,7 +25,6 @@ def _new_events() -> "asyncio.Queue[Event]":
 class _Session:
     hello: Hello
     control: Connection
-    service: ReplicaService
     events: "asyncio.Queue[Event]" = field(default_factory=_new_events)
 
 
@@ -43,7 +42,7 @@ class Sessions:
         begin: Callable[[Hello], Awaitable[None]],
         announce: Callable[[bool, str], None],
     ) -> None:
-        self._replica = replica
+        self._server = ReplicaServer(replica)
         self._welcome = welcome
         self._begin = begin
         self._announce = announce
@@ -72,7 +71,7 @@ class Sessions:
         if hello.kind == "bulk":
             await self._take_bulk(hello, connection)
             return
-        old, session = self._session, _Session(hello, connection, ReplicaService(self._replica, connection))
+        old, session = self._session, _Session(hello, connection)
         self._session = session
         if old is not None:
             await old.control.close()
@@ -87,7 +86,7 @@ class Sessions:
         session = self._session
         if session is None or session.hello.session != hello.session:
             return
-        session.service.serve_bulk(connection)
+        connection.serve(self._server.answer_bulk)
         async with connection:
             await connection.wait_closed()
 
@@ -97,7 +96,7 @@ class Sessions:
         forwarding = asyncio.create_task(self._forward_events(session), name="events to A")
         reason = "the server ends"
         try:
-            reason = await session.service.run()
+            reason = await self._server.serve(session.control)
         finally:
             forwarding.cancel()
             await asyncio.wait([forwarding])
@@ -107,6 +106,6 @@ class Sessions:
         while True:
             event = await session.events.get()
             try:
-                await session.service.forward_event(event)
+                await session.control.notify(EventNotice(event))
             except (Unreachable, ProtocolError):
                 return

@@ -22,6 +22,10 @@ async def open_replica(settings: Settings, role: Role, database: Database, emit:
         settings.state_of(role),
         database,
         emit,
+        ignore=settings.ignore,
+        locks_max_bytes=settings.locks_max_bytes,
+        versions_keep_days=settings.versions_keep_days,
+        versions_max_bytes=settings.versions_max_bytes,
     ) as replica:
         yield replica
 

@@ -170,7 +170,7 @@ class _LinkToB:
                 await self._lend(control, bulk, welcome)
 
     async def _lend(self, control: Connection, bulk: Connection, welcome: Welcome) -> None:
-        remote = RemoteReplica(Role.B, control, bulk, self._tally.add, self._journal.publish)
+        remote = RemoteReplica(Role.B, control, bulk, self._tally.add, on_event=self._journal.publish)
         self._said = ""
         self._emit(EventName.CONNECTED, None, {"peer": Role.B.value, "reason": "Server B answered"})
         reason = "the connection ended"

@@ -1,0 +1,53 @@
+# Everything runs in .venv, which `make` builds from the lock files with any Python from 3.11 on.
+
+VENV := .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check locks clean
+
+help: ## Show what can be made.
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+run: $(VENV)/.run ## Run both servers in this terminal; Ctrl-C stops them.
+	@$(BIN)/python -m dirsync.run.both
+
+test: $(VENV)/.dev ## Run the tests.
+	$(BIN)/pytest
+
+check: $(VENV)/.dev ## Check format, lint, types and the layers.
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy -p dirsync
+	$(BIN)/lint-imports
+
+locks: $(VENV)/.dev ## Compile the lock files anew from pyproject.toml (with Python 3.11).
+	$(BIN)/pip install --quiet pip-tools
+	$(BIN)/pip-compile $(COMPILE) --output-file requirements.lock pyproject.toml
+	$(BIN)/pip-compile $(COMPILE) --extra dev --output-file requirements-dev.lock pyproject.toml
+
+clean: ## Remove what was built, not what was synchronised.
+	rm -rf $(VENV) build src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+COMPILE := --quiet --generate-hashes --allow-unsafe --strip-extras --build-deps-for wheel --build-deps-for editable \
+	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header
+
+# An existing environment is brought up to date, not replaced.
+$(BIN)/python:
+	@for python in python3 python3.11 python3.12 python3.13 python3.14; do \
+	  if $$python -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then \
+	    echo "making $(VENV) with $$($$python --version)"; exec $$python -m venv $(VENV); \
+	  fi; \
+	done; \
+	echo "dirsync needs Python 3.11 or newer with the venv module (on Debian and Ubuntu: python3-venv)" >&2; exit 1
+
+$(VENV)/.run: requirements.lock pyproject.toml | $(BIN)/python
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev: requirements-dev.lock pyproject.toml | $(BIN)/python
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@ $(VENV)/.run

@@ -1,0 +1,42 @@
+"""`lab3 ls`: the composite listing, printed and remembered."""
+
+import click
+
+from dirsync.cli.options import common_options, json_option
+from dirsync.cli.server_a import server_a
+from dirsync.client.calls import ServerA
+from dirsync.client.remembered import remember
+from dirsync.errors import StateError
+from dirsync.render.json import listing_json
+from dirsync.render.tables import listing_lines
+from dirsync.wire.messages import ListReply, ListRequest
+
+
+@click.command()
+@json_option
+@click.option("--long", "is_long", is_flag=True, help="Show which servers hold a file, and each version that differs.")
+@common_options
+def ls(*, is_json: bool, is_long: bool) -> int:
+    """List the files of both directories: index, size in bytes, time last modified, name.
+
+    A column `locked` appears before the name while something listed is locked; `locked+2` says that two updates wait.
+    """
+    with server_a() as server:
+        reply = listing(server)
+    if is_json:
+        click.echo(listing_json(reply.rows, reply.unreachable, is_long=is_long))
+    elif reply.rows:
+        click.echo("\n".join(listing_lines(reply.rows, is_long=is_long)))
+    for role in reply.unreachable:
+        click.echo(f"lab3: server {role.upper()} cannot be reached: what only it holds is not listed", err=True)
+    return 1 if reply.unreachable else 0
+
+
+def listing(server: ServerA) -> ListReply:
+    """Ask for the listing and remember it, since it is about to be shown."""
+    reply = server.ask(ListRequest(), ListReply)
+    try:
+        remember(reply.pair_id, [row.path for row in reply.rows])
+    except StateError as error:
+        click.echo(f"lab3: {error}; an index will mean the then current listing", err=True)
+    return reply

@@ -1,0 +1,53 @@
+"""Owns writing a kept version to a file of the user's: whole, or not at all."""
+
+import contextlib
+import os
+import tempfile
+from pathlib import Path
+
+from dirsync.client.calls import ServerA
+from dirsync.core.entry import Entry, File
+from dirsync.core.versions import Version
+from dirsync.errors import DiskError, RemoteProtocolError
+from dirsync.wire.messages import Chunk, Message, OutputRequest, RestoreReply
+
+
+def write_version(server: ServerA, request: OutputRequest, output: Path) -> Version:
+    """Fetch a version and put it at `output`, with its time and permission bits, replacing what is there.
+
+    Raises Refusal where there is no such version, DiskError where `output` cannot be written.
+    """
+    try:
+        descriptor, temporary = tempfile.mkstemp(dir=output.parent, prefix=".dirsync-output-")
+        try:
+            version = _receive(server, request, descriptor, temporary)
+            os.replace(temporary, output)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
+            raise
+    except OSError as error:
+        raise DiskError(f"{output} cannot be written: {error.strerror}") from error
+    return version
+
+
+def _receive(server: ServerA, request: OutputRequest, descriptor: int, temporary: str) -> Version:
+    with os.fdopen(descriptor, "wb") as stream:
+
+        def write(part: Message) -> None:
+            if isinstance(part, Chunk):
+                stream.write(part.data)
+
+        version = server.ask(request, RestoreReply, seconds=None, on_part=write).version
+        received = stream.tell()
+    _finish(version.entry, received, temporary)
+    return version
+
+
+def _finish(entry: Entry, received: int, temporary: str) -> None:
+    if not isinstance(entry, File):
+        raise RemoteProtocolError("the version has no content to write to a file")
+    if received != entry.size:
+        raise RemoteProtocolError(f"the version has {entry.size} bytes, {received} came")
+    os.chmod(temporary, entry.mode)
+    os.utime(temporary, ns=(entry.mtime_ns, entry.mtime_ns))

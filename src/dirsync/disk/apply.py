@@ -1,0 +1,166 @@
+"""Applies decided steps to the directory: guarded, kept, durable, one result each.
+
+This file owns the order: contents durable, then the swaps, then the names. What a swap is stands in swap, metadata
+and removal; which side wins is not known here.
+"""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+
+from dirsync.core.entry import Directory, File, Symlink
+from dirsync.core.paths import RelPath, parent
+from dirsync.core.reports import Failed
+from dirsync.disk.durability import SINGLE_SYNCS_MAX, sync_directories
+from dirsync.disk.kept import Kept, KeptArea
+from dirsync.disk.metadata import dress, owner_at
+from dirsync.disk.reasons import reason_of
+from dirsync.disk.removal import IsIgnored
+from dirsync.disk.root import Root
+from dirsync.disk.staging import Staging
+from dirsync.disk.steps import Done, Outcome, Prepared, Stepper
+from dirsync.disk.syscalls import has_sync_file_system, sync_file_system
+from dirsync.errors import DiskError
+
+__all__ = ["Done", "Kept", "Outcome", "Prepared", "apply_batch"]
+
+
+def _nothing_ignored(_path: RelPath, _is_directory: bool) -> bool:
+    return False
+
+
+def apply_batch(
+    root: Root,
+    staging: Staging,
+    kept: KeptArea,
+    prepared: Sequence[Prepared],
+    is_ignored: IsIgnored = _nothing_ignored,
+) -> list[Outcome]:
+    """Do the steps in order and return one outcome each; a step that fails stops no other.
+
+    What was staged for them is consumed, or discarded where it was not used. On return every Done is durable, and
+    what it replaced lies in `kept`, durable too. Ignored names that are all that is left in a directory that goes
+    are kept as well. Raises RootLost, before anything was done.
+    """
+    batch = _Batch(root, staging, kept, is_ignored, prepared)
+    try:
+        root.verify()
+        return batch.run()
+    finally:
+        batch.clean()
+
+
+class _Batch:
+    def __init__(
+        self, root: Root, staging: Staging, kept: KeptArea, is_ignored: IsIgnored, prepared: Sequence[Prepared]
+    ) -> None:
+        self._root = root
+        self._staging = staging
+        self._kept = kept
+        self._prepared = prepared
+        is_few = len(prepared) <= SINGLE_SYNCS_MAX
+        self._is_synced_singly = is_few or staging.is_receiving or not has_sync_file_system()
+        self._stepper = Stepper(root, staging, kept, is_ignored, is_synced=self._is_synced_singly)
+
+    def run(self) -> list[Outcome]:
+        """Do all of it."""
+        failures = self._make_contents_durable()
+        outcomes = [failures.get(index) or self._step(each) for index, each in enumerate(self._prepared)]
+        return [self._look_again(each) for each in self._make_names_durable(outcomes)]
+
+    def clean(self) -> None:
+        """Drop what was not used. What cannot be dropped now is found at the next start."""
+        with suppress(DiskError):
+            for each in self._prepared:
+                if each.staged is not None:
+                    self._staging.discard(each.staged)
+            self._staging.tidy()
+
+    def _make_contents_durable(self) -> dict[int, Failed]:
+        failures = {}
+        dressed = []
+        for index, each in enumerate(self._prepared):
+            intended = each.action.intended
+            if each.staged is None or not isinstance(intended, File | Symlink):
+                continue
+            try:
+                dress(each.staged, intended, self._owner_of(each), is_synced=self._is_synced_singly)
+            except OSError as error:
+                failures[index] = Failed(reason_of(error))
+            else:
+                dressed.append(index)
+        if dressed and not self._is_synced_singly:
+            try:
+                sync_file_system(self._root.fd)
+            except OSError as error:
+                # Which content is affected is not known, and trying again would report success: trust none.
+                failures.update(dict.fromkeys(dressed, Failed(reason_of(error))))
+        return failures
+
+    def _owner_of(self, prepared: Prepared) -> tuple[int, int] | None:
+        if not isinstance(prepared.action.expected, File):
+            return None
+        try:
+            with self._root.parent_of(prepared.action.path) as (directory, name):
+                return owner_at(directory, name)
+        except OSError:  # the parent is gone: the guard will say so
+            return None
+
+    def _step(self, prepared: Prepared) -> Outcome:
+        try:
+            return self._stepper.step(prepared)
+        except OSError as error:
+            return Failed(reason_of(error))
+        except DiskError as error:
+            return Failed(str(error))
+
+    def _make_names_durable(self, outcomes: list[Outcome]) -> list[Outcome]:
+        """Sync what the steps touched; a step whose names are not durable has failed, as far as anybody is told."""
+        if not any(isinstance(each, Done) for each in outcomes):
+            return outcomes
+        errors: dict[RelPath, OSError] = {}
+        common: OSError | None = None
+        try:
+            if self._is_synced_singly:
+                errors = sync_directories(self._root, set().union(*map(_touched, self._prepared)))
+                self._staging.sync()
+            else:
+                sync_file_system(self._root.fd)
+            self._kept.sync()
+        except OSError as error:
+            common = error
+        return [
+            _checked(outcome, common or _first_error(errors, each))
+            for outcome, each in zip(outcomes, self._prepared, strict=True)
+        ]
+
+    def _look_again(self, outcome: Outcome) -> Outcome:
+        if not isinstance(outcome, Done) or (outcome.kept is None and not outcome.leftovers):
+            return outcome
+        try:
+            kept = None if outcome.kept is None else self._second_look(outcome.kept)
+            return replace(outcome, kept=kept, leftovers=tuple(map(self._second_look, outcome.leftovers)))
+        except OSError as error:
+            return Failed(reason_of(error))
+
+    def _second_look(self, kept: Kept) -> Kept:
+        return replace(kept, entry=self._kept.second_look(kept.file, kept.entry))
+
+
+def _touched(prepared: Prepared) -> set[RelPath]:
+    """Return the directories in which a step may have changed a name, or bits."""
+    action = prepared.action
+    touched = {parent(action.path)}
+    if action.renamed_from is not None:
+        touched.add(parent(action.renamed_from))
+    if isinstance(action.intended, Directory):
+        touched.add(action.path)
+    return touched
+
+
+def _first_error(errors: dict[RelPath, OSError], prepared: Prepared) -> OSError | None:
+    return next((errors[path] for path in _touched(prepared) if path in errors), None)
+
+
+def _checked(outcome: Outcome, error: OSError | None) -> Outcome:
+    return Failed(reason_of(error)) if error is not None and isinstance(outcome, Done) else outcome

@@ -1,0 +1,95 @@
+"""The comparison before an apply: whether what is about to be replaced is what was expected there.
+
+Looks only. Its answer holds until the next instruction of somebody else, which is why every swap looks again at
+what came out.
+"""
+
+import os
+import stat
+import time
+from dataclasses import dataclass
+
+from dirsync.core.entry import Entry, File, Observed, Problem
+from dirsync.core.fingerprint import Fingerprint, Known
+from dirsync.core.reports import Failed, Refused
+from dirsync.disk.probe import (
+    O_READ,
+    Settled,
+    Unsettled,
+    is_open_for_writing,
+    lstat_at,
+    observed,
+    probe_at,
+)
+from dirsync.disk.root import fingerprint_of
+from dirsync.limits import UNSETTLED_QUIET_SECONDS
+
+_QUIET_NANOSECONDS = int(UNSETTLED_QUIET_SECONDS * 1e9)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The expected entry stands there, with this stat."""
+
+    fingerprint: Fingerprint
+
+
+def check(directory: int, name: bytes, expected: Entry, known: Known | None) -> Seen | Refused | Failed:
+    """Compare what stands at `name` with `expected`. Raises OSError.
+
+    A file that some program is writing to right now is left alone; one that only stays open is not.
+    """
+    try:
+        is_quiet = _is_quiet(lstat_at(directory, name))
+    except FileNotFoundError:
+        return Refused(None)
+    found = probe_at(directory, name, known, is_forced=is_quiet)
+    if isinstance(found, Settled) and not found.is_confirmed:
+        found = probe_at(directory, name, known, is_forced=is_quiet, must_read=True)
+    match found:
+        case Settled():
+            if found.entry != expected:
+                return Refused(found.entry)
+            if not found.is_confirmed:
+                return Failed("it is being changed")
+        case Unsettled():
+            return Failed("some program is writing to it" if found.has_writer else "it is being changed")
+        case Problem():
+            return Failed(found.reason)
+        case _:
+            return Refused(observed(found))
+    if isinstance(expected, File) and not is_quiet and _has_writer(directory, name):
+        return Failed("some program is writing to it")
+    return Seen(found.fingerprint)
+
+
+def check_absent(directory: int, name: bytes, known: Known | None) -> Refused | None:
+    """Return a refusal where something stands at `name`. Raises OSError."""
+    found = observe(directory, name, known)
+    return None if found is None else Refused(found)
+
+
+def observe(directory: int, name: bytes, known: Known | None = None) -> Observed:
+    """Return what stands at `name` now."""
+    return observed(probe_at(directory, name, known))
+
+
+def is_same(status: os.stat_result, seen: Fingerprint) -> bool:
+    """Return whether this is the object that was seen, unchanged; a rename changes its ctime, so that is left out."""
+    now = fingerprint_of(status)
+    return (now.inode, now.size, now.mtime_ns, now.mode) == (seen.inode, seen.size, seen.mtime_ns, seen.mode)
+
+
+def _is_quiet(status: os.stat_result) -> bool:
+    return time.time_ns() - status.st_ctime_ns > _QUIET_NANOSECONDS
+
+
+def _has_writer(directory: int, name: bytes) -> bool:
+    try:
+        fd = os.open(name, O_READ, dir_fd=directory)
+    except OSError:  # not readable by us, or no file any more: then the swap itself will tell
+        return False
+    try:
+        return stat.S_ISREG(os.fstat(fd).st_mode) and bool(is_open_for_writing(fd))
+    finally:
+        os.close(fd)

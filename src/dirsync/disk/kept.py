@@ -1,0 +1,200 @@
+"""Where replaced and deleted content is kept: files in the state directory, each under a name of its own.
+
+Knows nothing of ids, reasons of retention or databases: which file belongs to which version is recorded elsewhere,
+and what no record names is offered again by `orphans`.
+"""
+
+import errno
+import os
+import secrets
+import stat
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from blake3 import blake3
+
+from dirsync.core.entry import PERMISSION_BITS, Digest, Entry, File, Symlink
+from dirsync.core.paths import RelPath
+from dirsync.core.versions import Why
+from dirsync.disk.durability import sync_directory
+from dirsync.disk.probe import O_READ, lstat_at
+from dirsync.disk.reading import SparseWriter, read_whole
+from dirsync.disk.reasons import reason_of
+from dirsync.disk.syscalls import O_BINARY, clone, rename_noreplace
+from dirsync.errors import DiskError
+
+PATH_HASH_CHARS = 32
+
+
+def path_hash(path: RelPath) -> bytes:
+    """Return what stands for a path in a file name of the state directory: 16 bytes of its BLAKE3, in hex."""
+    return blake3(path).digest(16).hex().encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A content that was set aside: its file in the versions directory, what it is, where it stood, and why."""
+
+    file: str
+    entry: Entry
+    path: RelPath
+    why: Why
+
+
+class KeptArea:
+    """The versions directory. Usable from several threads."""
+
+    def __init__(self, state: Path) -> None:
+        """Open, and make if needed, `state/versions`. Raises DiskError."""
+        self._path = state / "versions"
+        with _mapped("the kept versions cannot be reached"):
+            self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._fd = os.open(self._path, os.O_RDONLY)
+
+    def open(self, file: str) -> int:
+        """Return a descriptor to read a kept file from. Raises DiskError where it is not there."""
+        with _mapped("the kept version cannot be read"):
+            return os.open(os.fsencode(file), O_READ, dir_fd=self._fd)
+
+    def remove(self, file: str) -> None:
+        """Drop a kept file; one that is gone already is fine. Raises DiskError."""
+        with _mapped("the kept version cannot be removed"):
+            try:
+                os.unlink(os.fsencode(file), dir_fd=self._fd)
+            except FileNotFoundError:
+                pass
+
+    def files(self) -> set[str]:
+        """Return the names of all kept files. Raises DiskError."""
+        with _mapped("the kept versions cannot be listed"):
+            return set(os.listdir(self._fd))
+
+    def keep(self, directory: int, name: bytes, path: RelPath, entry: Entry) -> tuple[str, Entry]:
+        """Move what stands at `name` here; return its file and what was really kept.
+
+        Copied instead where it has further hard links (they would go on changing it) or lies on another file
+        system; the name is gone afterwards. Durable after `sync`. Raises OSError, and then nothing was moved.
+        """
+        target = self._new_name(path)
+        status = lstat_at(directory, name)
+        if stat.S_ISREG(status.st_mode) and status.st_nlink > 1:
+            return self._copied(directory, name, target, entry)
+        try:
+            rename_noreplace(directory, name, self._fd, target)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            return self._copied(directory, name, target, entry)
+        return os.fsdecode(target), entry
+
+    def second_look(self, file: str, entry: Entry) -> Entry:
+        """Return what the kept file is now: a program that still had it open may have gone on writing.
+
+        Raises OSError.
+        """
+        if not isinstance(entry, File):
+            return entry
+        name = os.fsencode(file)
+        status = lstat_at(self._fd, name)
+        if (status.st_size, status.st_mtime_ns) == (entry.size, entry.mtime_ns):
+            return entry
+        found = entry_at(self._fd, name)
+        assert isinstance(found, File)
+        # A file system that stores times more coarsely, or the copy of a link, shows another time for the same content.
+        return entry if found.digest == entry.digest else found
+
+    def orphans(self, recorded: set[str], path_of: Callable[[bytes], RelPath | None]) -> list[Kept]:
+        """Return what was kept here but never recorded, because of a crash in between.
+
+        `path_of` maps a path hash back; a file whose path it does not know, or that is unreadable, is left alone.
+        Raises DiskError.
+        """
+        result = []
+        for file in sorted(self.files() - recorded):
+            name = os.fsencode(file)
+            path = path_of(name[:PATH_HASH_CHARS])
+            if path is None:
+                continue
+            try:
+                result.append(Kept(file, entry_at(self._fd, name), path, Why.REPLACED))
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise DiskError(f"the kept version {file} cannot be read: {reason_of(error)}") from error
+        return result
+
+    def sync(self) -> None:
+        """Make the names here durable. Raises OSError."""
+        sync_directory(self._fd)
+
+    def close(self) -> None:
+        """Give the descriptor back."""
+        os.close(self._fd)
+
+    @staticmethod
+    def _new_name(path: RelPath) -> bytes:
+        return b"%s-%d-%s" % (path_hash(path), time.time_ns(), secrets.token_hex(4).encode())
+
+    def _copied(self, directory: int, name: bytes, target: bytes, entry: Entry) -> tuple[str, Entry]:
+        if isinstance(entry, Symlink):
+            os.symlink(os.readlink(name, dir_fd=directory), target, dir_fd=self._fd)
+            os.unlink(name, dir_fd=directory)
+            return os.fsdecode(target), entry
+        source = os.open(name, O_READ, dir_fd=directory)
+        try:
+            copied = copy_content(source, self._fd, target, is_durable=True)
+        finally:
+            os.close(source)
+        os.unlink(name, dir_fd=directory)
+        if isinstance(entry, File) and copied[0] != entry.digest:
+            entry = replace(entry, digest=copied[0], size=copied[1])
+        return os.fsdecode(target), entry
+
+
+def copy_content(source: int, directory: int, name: bytes, *, is_durable: bool) -> tuple[Digest, int]:
+    """Copy a whole file to a new one, sharing blocks where the file system can; return what was written.
+
+    The copy has mode 0600 and the source's time, and is removed again on an error. Raises OSError.
+    """
+    status = os.fstat(source)
+    fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | O_BINARY, 0o600, dir_fd=directory)
+    try:
+        if clone(source, fd):
+            reading = read_whole(fd, os.fstat(fd).st_size)
+        else:
+            sink = SparseWriter(fd)
+            reading = read_whole(source, status.st_size, sink=sink)
+            sink.finish()
+        os.utime(fd, ns=(status.st_mtime_ns, status.st_mtime_ns))
+        if is_durable:
+            os.fsync(fd)
+    except OSError:
+        os.unlink(name, dir_fd=directory)
+        raise
+    finally:
+        os.close(fd)
+    return reading.digest, reading.size
+
+
+def entry_at(directory: int, name: bytes) -> File | Symlink:
+    """Read a file or link that nobody else is to write to. Raises OSError."""
+    status = lstat_at(directory, name)
+    if stat.S_ISLNK(status.st_mode):
+        return Symlink(os.readlink(name, dir_fd=directory), status.st_mtime_ns)
+    fd = os.open(name, O_READ, dir_fd=directory)
+    try:
+        reading = read_whole(fd, os.fstat(fd).st_size)
+    finally:
+        os.close(fd)
+    return File(reading.digest, reading.size, status.st_mtime_ns, status.st_mode & PERMISSION_BITS)
+
+
+@contextmanager
+def _mapped(what: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise DiskError(f"{what}: {reason_of(error)}") from error

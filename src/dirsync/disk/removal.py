@@ -1,0 +1,96 @@
+"""Removing directories: only when nothing is left in them but names that are ignored, which are kept first."""
+
+import errno
+import os
+import stat
+from collections.abc import Callable
+
+from dirsync.core.entry import Directory, Observed
+from dirsync.core.fingerprint import Known
+from dirsync.core.paths import RelPath, join
+from dirsync.core.reports import Failed, Refused
+from dirsync.core.versions import Why
+from dirsync.disk.guard import observe
+from dirsync.disk.kept import Kept
+from dirsync.disk.probe import Settled, lstat_at, observed, probe_at
+from dirsync.disk.root import Root
+from dirsync.disk.swap import Swapper
+
+IsIgnored = Callable[[RelPath, bool], bool]
+_NOT_EMPTY = Failed("the directory is not empty")
+
+
+def remove_directory(
+    root: Root,
+    swapper: Swapper,
+    path: RelPath,
+    expected: Directory,
+    known: Known | None,
+    is_ignored: IsIgnored,
+    kept: list[Kept],
+) -> Refused | Failed | None:
+    """Remove `path` if it is `expected` and nothing of interest is in it; what was ignored is appended to `kept`.
+
+    Raises OSError.
+    """
+    with root.parent_of(path) as (directory, name):
+        found: Observed = observe(directory, name, known)
+        if found != expected:
+            return Refused(found)
+        leftovers = _children(root, path)
+        if any(not is_ignored(child, is_directory) for child, is_directory in leftovers):
+            return _NOT_EMPTY
+        failed = _clear(root, swapper, leftovers, kept)
+        if failed is not None:
+            return failed
+        try:
+            os.rmdir(name, dir_fd=directory)
+        except OSError as error:
+            if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+                return _NOT_EMPTY
+            raise
+    return None
+
+
+def _children(root: Root, path: RelPath) -> list[tuple[RelPath, bool]]:
+    fd = root.open_directory(path)
+    try:
+        with os.scandir(fd) as entries:
+            return [(join(path, os.fsencode(each.name)), each.is_dir(follow_symlinks=False)) for each in entries]
+    finally:
+        os.close(fd)
+
+
+def _clear(
+    root: Root, swapper: Swapper, leftovers: list[tuple[RelPath, bool]], kept: list[Kept]
+) -> Refused | Failed | None:
+    """Keep everything below ignored names; a stack instead of recursion, children before their directory."""
+    pending = [(path, is_directory, False) for path, is_directory in leftovers]
+    while pending:
+        path, is_directory, is_cleared = pending.pop()
+        if is_directory and not is_cleared:
+            pending.append((path, True, True))
+            pending.extend((child, is_dir, False) for child, is_dir in _children(root, path))
+            continue
+        with root.parent_of(path) as (directory, name):
+            if is_directory:
+                os.rmdir(name, dir_fd=directory)
+                continue
+            failed = _keep_one(swapper, directory, name, path, kept)
+        if failed is not None:
+            return failed
+    return None
+
+
+def _keep_one(swapper: Swapper, directory: int, name: bytes, path: RelPath, kept: list[Kept]) -> Failed | None:
+    if not (stat.S_ISREG(mode := lstat_at(directory, name).st_mode) or stat.S_ISLNK(mode)):
+        return _NOT_EMPTY
+    found = probe_at(directory, name, None)
+    if not isinstance(found, Settled):
+        return Failed(f"something ignored in the directory cannot be kept: {observed(found)}")
+    known = Known(found.entry, found.fingerprint, found.looked_ns)
+    result = swapper.take_out(directory, name, path, found.entry, known, Why.DELETED)
+    if not isinstance(result, Kept):
+        return _NOT_EMPTY
+    kept.append(result)
+    return None

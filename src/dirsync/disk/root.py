@@ -1,0 +1,157 @@
+"""The synchronised directory itself: one descriptor, its identity, and the only way to reach what is inside.
+
+Every path is walked from the descriptor without following links, so nothing here can leave the root. Must not read
+or change what stands at a path.
+"""
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from dirsync.core.fingerprint import Fingerprint
+from dirsync.core.paths import RelPath, name_of, parent
+from dirsync.disk.reasons import reason_of
+from dirsync.disk.syscalls import O_NOFOLLOW, O_WALK, open_beneath
+from dirsync.errors import RootLost
+
+_MARK = b"user.dirsync.replica"
+_PIECE_BYTES_MAX = 4000
+"""What goes into one system call: below PATH_MAX; longer paths are walked in pieces."""
+_O_LIST: int = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
+_NO_MARK = frozenset(
+    {errno.ENOTSUP, errno.EOPNOTSUPP, errno.EPERM, errno.EACCES, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.E2BIG}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class RootIdentity:
+    """Which directory this is, where no mark says it."""
+
+    device: int
+    inode: int
+
+
+def fingerprint_of(status: os.stat_result) -> Fingerprint:
+    """Return what identifies an unchanged file in a stat."""
+    return Fingerprint(status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_mode)
+
+
+class Root:
+    """An open root. Usable from several threads; closed once, when none of them uses it any more."""
+
+    __slots__ = ("fd", "identity", "path")
+
+    def __init__(self, path: str, fd: int, identity: RootIdentity) -> None:
+        self.path = path
+        self.fd = fd
+        self.identity = identity
+
+    @classmethod
+    def open(cls, path: str) -> "Root":
+        """Open the directory; a link at `path` itself is resolved now and not again.
+
+        Raises RootLost where it is gone, not a directory, or not readable.
+        """
+        resolved = os.path.realpath(path)
+        try:
+            fd = os.open(resolved, _O_LIST | O_NOFOLLOW)
+        except OSError as error:
+            raise RootLost(f"the directory {path} cannot be opened: {_why(error)}") from error
+        status = os.fstat(fd)
+        return cls(resolved, fd, RootIdentity(status.st_dev, status.st_ino))
+
+    def verify(self) -> None:
+        """Raise RootLost where the path no longer leads to this very directory.
+
+        That is so when it was removed, renamed, replaced, made a link, or when something was mounted over it.
+        """
+        try:
+            status = os.stat(self.path, follow_symlinks=False)
+            os.fstat(self.fd)
+        except OSError as error:
+            raise RootLost(f"the directory {self.path} cannot be reached: {_why(error)}") from error
+        if not stat.S_ISDIR(status.st_mode):
+            raise RootLost(f"{self.path} is not a directory any more")
+        if RootIdentity(status.st_dev, status.st_ino) != self.identity:
+            raise RootLost(f"another directory stands at {self.path}")
+
+    @contextmanager
+    def parent_of(self, path: RelPath) -> Iterator[tuple[int, bytes]]:
+        """Hold the directory of `path` open; yield its descriptor (only to walk from) and the last name.
+
+        Raises OSError where a parent is missing, not a directory, or a link.
+        """
+        name = name_of(path)
+        if name in (b"", b".", b".."):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        above = parent(path)
+        if not above:
+            yield self.fd, name
+            return
+        fd = self._walk(above, O_WALK)
+        try:
+            yield fd, name
+        finally:
+            os.close(fd)
+
+    def open_directory(self, path: RelPath) -> int:
+        """Return a descriptor with which the directory can be listed and synced; ROOT is allowed.
+
+        Raises OSError where it, or a parent, is missing, not a directory, or a link.
+        """
+        return self._walk(path or RelPath(b"."), _O_LIST)
+
+    def read_mark(self) -> bytes | None:
+        """Return the replica id that the directory carries; None where there is none or the file system has no room."""
+        if not hasattr(os, "getxattr"):
+            return None
+        try:
+            return os.getxattr(self.fd, _MARK)
+        except OSError as error:
+            if error.errno in (errno.ENODATA, *_NO_MARK):
+                return None
+            raise RootLost(f"the directory {self.path} cannot be read: {_why(error)}") from error
+
+    def write_mark(self, mark: bytes) -> bool:
+        """Make the directory carry its replica id; False where it cannot (no extended attributes, not allowed)."""
+        if not hasattr(os, "setxattr"):
+            return False
+        try:
+            os.setxattr(self.fd, _MARK, mark)
+            os.fsync(self.fd)
+        except OSError as error:
+            if error.errno in _NO_MARK:
+                return False
+            raise RootLost(f"the directory {self.path} cannot be written: {_why(error)}") from error
+        return True
+
+    def close(self) -> None:
+        """Give the descriptor back; the root must not be used afterwards."""
+        os.close(self.fd)
+
+    def _walk(self, path: bytes, flags: int) -> int:
+        current = self.fd
+        pieces = list(_pieces(path))
+        for index, piece in enumerate(pieces):
+            try:
+                below = open_beneath(current, piece, flags if index == len(pieces) - 1 else O_WALK)
+            finally:
+                if current != self.fd:
+                    os.close(current)
+            current = below
+        return current
+
+
+def _pieces(path: bytes) -> Iterator[bytes]:
+    while len(path) > _PIECE_BYTES_MAX:
+        cut = path.rindex(b"/", 0, _PIECE_BYTES_MAX)
+        yield path[:cut]
+        path = path[cut + 1 :]
+    yield path
+
+
+def _why(error: OSError) -> str:
+    return "it does not exist" if error.errno == errno.ENOENT else reason_of(error)

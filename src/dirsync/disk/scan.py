@@ -1,0 +1,152 @@
+"""Reads the whole tree, by stat only: what is new, what a stat does not prove unchanged, what is missing.
+
+A scan names suspects; what they are is for a probe. It never calls anything missing below a directory that it could
+not list to the end.
+"""
+
+import errno
+import os
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from dirsync.core.entry import PERMISSION_BITS, Directory
+from dirsync.core.fingerprint import Known
+from dirsync.core.paths import ROOT, RelPath, ancestors
+from dirsync.core.tree import Tree
+from dirsync.disk.probe import untracked_reason
+from dirsync.disk.reasons import reason_of
+from dirsync.disk.root import Root
+from dirsync.limits import PATH_BYTES_MAX
+
+
+@dataclass(slots=True)
+class Scan:
+    """What a scan found. `directories` has parents before children and leaves out where the scan began.
+
+    `untracked` and `unreadable` give the reasons; nothing below an unreadable directory is a suspect for being
+    missing. `found` counts the files, links and directories.
+    """
+
+    suspects: set[RelPath] = field(default_factory=set)
+    directories: list[RelPath] = field(default_factory=list)
+    untracked: dict[RelPath, str] = field(default_factory=dict)
+    unreadable: dict[RelPath, str] = field(default_factory=dict)
+    has_directory_links: bool = False
+    found: int = 0
+
+
+def scan(root: Root, known: Tree[Known], is_ignored: Callable[[RelPath, bool], bool], below: RelPath = ROOT) -> Scan:
+    """Compare the tree below `below` with what is known. `is_ignored(path, is_directory)` hides names.
+
+    `known` may change meanwhile: what appears in it is not missed, what goes is at worst one suspect more.
+    Raises RootLost.
+    """
+    root.verify()
+    expected = list(known) if below == ROOT else [below, *known.descendants(below)]
+    result = _Scanner(root, known, is_ignored).run(below, expected)
+    root.verify()
+    return result
+
+
+class _Scanner:
+    def __init__(self, root: Root, known: Tree[Known], is_ignored: Callable[[RelPath, bool], bool]) -> None:
+        self._root = root
+        self._known = known
+        self._is_ignored = is_ignored
+        self._seen: set[RelPath] = set()
+        self._result = Scan()
+
+    def run(self, below: RelPath, expected: list[RelPath]) -> Scan:
+        result = self._result
+        pending = [below]
+        self._seen.add(below)
+        while pending:
+            directory = pending.pop()
+            first = len(result.directories)
+            try:
+                for entry in self._entries(directory):
+                    self._note(directory, entry)
+            except OSError as error:
+                self._give_up(directory, error)
+            pending.extend(reversed(result.directories[first:]))
+        result.suspects.update(path for path in expected if path not in self._seen and not self._is_hidden(path))
+        return result
+
+    def _give_up(self, directory: RelPath, error: OSError) -> None:
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            self._result.unreadable[directory] = reason_of(error)
+        elif directory:
+            # It went, or a link took its place, while we walked: it and what was known below it are suspects.
+            self._result.suspects.add(directory)
+
+    def _entries(self, directory: RelPath) -> Iterator["os.DirEntry[str]"]:
+        fd = self._root.open_directory(directory)
+        try:
+            with os.scandir(fd) as entries:
+                yield from entries
+        finally:
+            os.close(fd)
+
+    def _note(self, directory: RelPath, entry: "os.DirEntry[str]") -> None:
+        result = self._result
+        name = os.fsencode(entry.name)
+        path = RelPath(directory + b"/" + name if directory else name)
+        if len(path) > PATH_BYTES_MAX:
+            result.untracked[path] = "the path is too long"
+            return
+        is_directory = entry.is_dir(follow_symlinks=False)
+        if self._is_ignored(path, is_directory):
+            return
+        try:
+            status = entry.stat(follow_symlinks=False)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            result.unreadable[path] = reason_of(error)
+            return
+        self._seen.add(path)
+        known = self._known.get(path)
+        reason = None if stat.S_ISREG(status.st_mode) else untracked_reason(status.st_mode)
+        if reason is not None:
+            result.untracked[path] = reason
+            if known is not None:
+                result.suspects.add(path)
+            return
+        result.found += 1
+        if known is None or not _is_proven(known, status):
+            result.suspects.add(path)
+        if is_directory:
+            result.directories.append(path)
+        elif stat.S_ISLNK(status.st_mode) and not result.has_directory_links:
+            result.has_directory_links = _leads_to_directory(entry)
+
+    def _is_hidden(self, path: RelPath) -> bool:
+        """Return whether an unreadable directory above (or the path itself) keeps us from saying anything."""
+        hidden = self._result.unreadable
+        if not hidden:
+            return False
+        return ROOT in hidden or path in hidden or any(above in hidden for above in ancestors(path))
+
+
+def _is_proven(known: Known, status: os.stat_result) -> bool:
+    before = known.fingerprint
+    if isinstance(known.entry, Directory):  # its times and size change with its children
+        difference = before.mode ^ status.st_mode
+        return stat.S_IFMT(difference) == 0 and difference & PERMISSION_BITS == 0
+    # Compared field by field: this is the innermost loop, and making a fingerprint costs as much as the stat.
+    is_same = (
+        status.st_mtime_ns == before.mtime_ns
+        and status.st_ctime_ns == before.ctime_ns
+        and status.st_size == before.size
+        and status.st_ino == before.inode
+        and status.st_mode == before.mode
+    )
+    return is_same and known.is_proven_by(before)
+
+
+def _leads_to_directory(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False

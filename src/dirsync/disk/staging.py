@@ -1,0 +1,297 @@
+"""Where content waits, verified, before it is swapped in: beside the state, or in the root where it must.
+
+A staged name carries the hash of its path and the digest it was staged for, so after a crash anything else found
+under it is known to be somebody's. Does not touch what is synchronised, and never gives metadata to a file.
+"""
+
+import errno
+import os
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from dirsync.core.entry import Digest, File, Symlink
+from dirsync.core.paths import RelPath
+from dirsync.disk.kept import PATH_HASH_CHARS, copy_content, entry_at, path_hash
+from dirsync.disk.probe import O_READ, lstat_at
+from dirsync.disk.reading import READ_BYTES, SparseWriter, digest_of
+from dirsync.disk.reasons import reason_of
+from dirsync.disk.receiving import Receiving, received_name
+from dirsync.disk.root import Root
+from dirsync.disk.staging_area import StagingArea
+from dirsync.disk.syscalls import O_BINARY
+from dirsync.errors import DiskError
+
+_NO_DIGEST = Digest(bytes(32))
+"""In the name of what is taken out of the tree without anything to take its place: matches no content."""
+_STALE_SECONDS = 7 * 86_400
+"""A transfer that was not resumed for so long is dropped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """Something that waits in the staging area for its path, with the device and inode it will have there."""
+
+    directory: int
+    name: bytes
+    digest: Digest
+    device: int
+    inode: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stray:
+    """Something of somebody's that a crash left in the staging area; `path` is None where the path is not known."""
+
+    path: RelPath | None
+    entry: File | Symlink
+    directory: int
+    name: bytes
+
+
+class Staging:
+    """The staging area of one root. Usable from several threads. Every method raises DiskError with a reason."""
+
+    def __init__(self, root: Root, state: Path) -> None:
+        """Use `state/staging` where a rename from there to the root is possible, else a directory in the root."""
+        with mapped():
+            self._area = StagingArea(root, state)
+        self._lock = threading.Lock()
+        self._live: dict[bytes, Digest] = {}  # every name that is in use; guarded by the lock
+        self._receiving: set[Digest] = set()  # guarded by the lock
+
+    @property
+    def is_receiving(self) -> bool:
+        """Whether a transfer is being written right now, so that a sync of the whole file system would wait for it."""
+        return bool(self._receiving)
+
+    def is_staging(self, path: RelPath) -> bool:
+        """Return whether `path` is the staging directory in the root, or in it: invisible to everybody."""
+        name = self._area.name_in_root
+        return name is not None and (path == name or path.startswith(name + b"/"))
+
+    def write(self, path: RelPath, digest: Digest, content: bytes) -> Staged | None:
+        """Stage content that is at hand; None where it does not have this digest."""
+        if digest_of(content) != digest:
+            return None
+        with self._new(path, digest) as (directory, name):
+            fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | O_BINARY, 0o600, dir_fd=directory)
+            try:
+                sink = SparseWriter(fd)
+                sink.write(content)
+                sink.finish()
+            finally:
+                os.close(fd)
+            return self._staged(directory, name, digest)
+
+    def copy(self, path: RelPath, file: File, source: int) -> Staged | None:
+        """Stage a copy of the open file `source`; None where what was written is not `file`'s content."""
+        with self._new(path, file.digest) as (directory, name):
+            is_durable = file.size > READ_BYTES  # what is large is not left to the sync of a whole batch
+            if copy_content(source, directory, name, is_durable=is_durable) != (file.digest, file.size):
+                self._drop(directory, name)
+                return None
+            return self._staged(directory, name, file.digest)
+
+    def link(self, path: RelPath, target: bytes) -> Staged:
+        """Stage a symbolic link."""
+        digest = digest_of(target)
+        with self._new(path, digest) as (directory, name):
+            os.symlink(target, name, dir_fd=directory)
+            return self._staged(directory, name, digest)
+
+    def directory(self, path: RelPath) -> Staged:
+        """Stage an empty directory, for now with all rights for us only."""
+        with self._new(path, _NO_DIGEST) as (directory, name):
+            os.mkdir(name, 0o700, dir_fd=directory)
+            return self._staged(directory, name, _NO_DIGEST)
+
+    def take(self, path: RelPath, digest: Digest) -> Staged | None:
+        """Stage a content that was received whole; None where there is none.
+
+        The same content for several paths is received once: the later ones get a copy of what the first one took.
+        """
+        with self._new(path, digest) as (directory, name):
+            try:
+                os.rename(received_name(digest), name, src_dir_fd=directory, dst_dir_fd=directory)
+            except FileNotFoundError:
+                if not self._copied_from_staged(directory, name, digest):
+                    self._forget(name)
+                    return None
+            return self._staged(directory, name, digest)
+
+    def received(self, digest: Digest) -> int:
+        """Return how many bytes of this content are here, complete or partial."""
+        directory = self._area.existing()
+        if directory is None:
+            return 0
+        with mapped():
+            for name in (received_name(digest), received_name(digest, is_partial=True)):
+                with suppress(FileNotFoundError):
+                    return lstat_at(directory, name).st_size
+        return 0
+
+    def receive(self, digest: Digest, size: int, offset: int) -> Receiving:
+        """Go on receiving a content at `offset`, at most what `received` said; what is there beyond it is dropped.
+
+        One transfer of a content at a time.
+        """
+        with self._lock:
+            if digest in self._receiving:
+                raise DiskError("this content is being received already")
+            self._receiving.add(digest)
+            try:
+                with mapped():
+                    directory = self._area.opened()
+                    return Receiving(directory, digest, size, offset, self._end_receiving)
+            except DiskError:
+                self._receiving.discard(digest)
+                raise
+
+    def discard(self, staged: Staged) -> None:
+        """Remove something staged that is not wanted any more.
+
+        Fine where it was swapped in already; what may stand under its name by then is not ours and stays.
+        """
+        with mapped():
+            with suppress(FileNotFoundError):
+                if lstat_at(staged.directory, staged.name).st_ino == staged.inode:
+                    self._drop(staged.directory, staged.name)
+            self._forget(staged.name)
+
+    def reserve(self, path: RelPath) -> tuple[int, bytes]:
+        """Return a directory and a free name in it, for what is taken out of the tree at `path`. See `release`."""
+        with mapped(), self._lock:
+            name = _name(path, _NO_DIGEST)
+            self._live[name] = _NO_DIGEST
+            return self._area.opened(), name
+
+    def release(self, name: bytes) -> None:
+        """Forget a name: what stood there has left the staging area."""
+        self._forget(name)
+
+    def sync(self) -> None:
+        """Make the names in the area durable. Raises OSError."""
+        self._area.sync()
+
+    def tidy(self) -> None:
+        """Remove the staging directory in the root if it is not needed now."""
+        with mapped(), self._lock:
+            if not self._live and not self._receiving:
+                self._area.remove_if_empty()
+
+    def recover(self, path_of: Callable[[bytes], RelPath | None]) -> list[Stray]:
+        """Clear what a crash left behind; called once, before anything is staged.
+
+        Content that is not what its name says came out of the tree and is returned, for the caller to keep; our own
+        is removed, transfers stay for a while to be resumed. `path_of` maps a path hash (hex) back to its path.
+        """
+        directory = self._area.existing()
+        if directory is None:
+            return []
+        result = []
+        with mapped():
+            for text in sorted(os.listdir(directory)):
+                name = os.fsencode(text)
+                stray = _judge_leftover(directory, name, path_of)
+                if stray is not None:
+                    result.append(stray)
+        return result
+
+    def close(self) -> None:
+        """Give the descriptors back."""
+        self._area.close()
+
+    @contextmanager
+    def _new(self, path: RelPath, digest: Digest) -> Iterator[tuple[int, bytes]]:
+        """Give out a fresh name, and take it back with what stands there if the block fails."""
+        name = _name(path, digest)
+        with mapped():
+            with self._lock:
+                directory = self._area.opened()
+                self._live[name] = digest
+            try:
+                yield directory, name
+            except OSError:
+                self._drop(directory, name)
+                raise
+
+    def _staged(self, directory: int, name: bytes, digest: Digest) -> Staged:
+        status = lstat_at(directory, name)
+        return Staged(directory, name, digest, status.st_dev, status.st_ino)
+
+    def _copied_from_staged(self, directory: int, name: bytes, digest: Digest) -> bool:
+        with self._lock:
+            others = [other for other, held in self._live.items() if held == digest and other != name]
+        for other in others:
+            try:
+                source = os.open(other, O_READ, dir_fd=directory)
+            except FileNotFoundError:
+                continue
+            try:
+                if copy_content(source, directory, name, is_durable=False)[0] == digest:
+                    return True
+            finally:
+                os.close(source)
+            os.unlink(name, dir_fd=directory)
+        return False
+
+    def _drop(self, directory: int, name: bytes) -> None:
+        try:
+            os.unlink(name, dir_fd=directory)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            if error.errno not in (errno.EISDIR, errno.EPERM):
+                raise
+            os.rmdir(name, dir_fd=directory)
+        self._forget(name)
+
+    def _forget(self, name: bytes) -> None:
+        with self._lock:
+            self._live.pop(name, None)
+
+    def _end_receiving(self, digest: Digest) -> None:
+        with self._lock:
+            self._receiving.discard(digest)
+
+
+@contextmanager
+def mapped() -> Iterator[None]:
+    """Turn what the system refuses into a DiskError with its reason."""
+    try:
+        yield
+    except OSError as error:
+        raise DiskError(reason_of(error)) from error
+
+
+def _name(path: RelPath, digest: Digest) -> bytes:
+    return b"%s-%s-%s" % (path_hash(path), digest.hex().encode(), secrets.token_hex(4).encode())
+
+
+def _judge_leftover(directory: int, name: bytes, path_of: Callable[[bytes], RelPath | None]) -> Stray | None:
+    hashed, _, rest = name.partition(b"-")
+    if len(hashed) != PATH_HASH_CHARS:
+        _drop_if_stale(directory, name)
+        return None
+    try:
+        os.rmdir(name, dir_fd=directory)
+    except NotADirectoryError:
+        pass
+    else:
+        return None
+    entry = entry_at(directory, name)
+    digest = digest_of(entry.target) if isinstance(entry, Symlink) else entry.digest
+    if digest.hex().encode() == rest.partition(b"-")[0]:
+        os.unlink(name, dir_fd=directory)
+        return None
+    return Stray(path_of(hashed), entry, directory, name)
+
+
+def _drop_if_stale(directory: int, name: bytes) -> None:
+    if time.time() - lstat_at(directory, name).st_mtime > _STALE_SECONDS:
+        os.unlink(name, dir_fd=directory)

@@ -1,0 +1,106 @@
+"""The directory that staging happens in, and where it lies.
+
+In the state directory if a rename can lead from there into the root; otherwise in a directory in the root that is
+made when it is needed, remembered in the state directory, and removed when it is empty.
+"""
+
+import errno
+import os
+import secrets
+import stat
+from contextlib import suppress
+from pathlib import Path
+
+from dirsync.disk.durability import sync_directory
+from dirsync.disk.root import Root
+from dirsync.disk.syscalls import can_rename_between, open_beneath
+
+_NAME_FILE = "staging_in_root"
+_O_LIST = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0)
+
+
+class StagingArea:
+    """One of the two. Calls that open or remove are serialised by the caller. Raises OSError."""
+
+    def __init__(self, root: Root, state: Path) -> None:
+        self._root = root
+        home = state / "staging"
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fd = os.open(home, _O_LIST)
+        is_same_mount = os.fstat(fd).st_dev == root.identity.device and can_rename_between(fd, root.fd)
+        self._fd: int | None = fd if is_same_mount else None
+        self.name_in_root: bytes | None = None
+        if not is_same_mount:
+            os.close(fd)
+            self.name_in_root = _remembered(state / _NAME_FILE)
+            self._fd = self._opened_in_root(self.name_in_root, is_new=False)
+
+    def existing(self) -> int | None:
+        """Return the descriptor of the directory; None where it is not made."""
+        return self._fd
+
+    def opened(self) -> int:
+        """Return the descriptor of the directory, made if need be."""
+        if self._fd is not None and self.name_in_root is not None and os.fstat(self._fd).st_nlink == 0:
+            os.close(self._fd)  # somebody cleared the root
+            self._fd = None
+        if self._fd is None:
+            assert self.name_in_root is not None
+            self._fd = self._opened_in_root(self.name_in_root, is_new=True)
+            assert self._fd is not None
+        return self._fd
+
+    def sync(self) -> None:
+        """Make the names in it durable."""
+        if self._fd is not None:
+            sync_directory(self._fd)
+
+    def remove_if_empty(self) -> None:
+        """Remove the directory in the root, if it is there and empty."""
+        if self.name_in_root is None or self._fd is None:
+            return
+        try:
+            os.rmdir(self.name_in_root, dir_fd=self._root.fd)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT):
+                raise
+            return
+        os.close(self._fd)
+        self._fd = None
+
+    def close(self) -> None:
+        """Give the descriptor back; an empty directory in the root goes."""
+        self.remove_if_empty()
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+
+    def _opened_in_root(self, name: bytes, *, is_new: bool) -> int | None:
+        if is_new:
+            with suppress(FileExistsError):
+                os.mkdir(name, 0o700, dir_fd=self._root.fd)
+        try:
+            fd = open_beneath(self._root.fd, name, _O_LIST)
+        except FileNotFoundError:
+            return None
+        status = os.fstat(fd)
+        if status.st_uid != os.geteuid() or stat.S_IMODE(status.st_mode) != 0o700:
+            os.close(fd)
+            raise OSError(errno.EPERM, f"{os.fsdecode(name)} in the directory is not ours")
+        return fd
+
+
+def _remembered(file: Path) -> bytes:
+    """Return the name of our directory in the root; chosen once by chance, and durable before it is ever used."""
+    try:
+        name = file.read_bytes()
+    except FileNotFoundError:
+        name = b""
+    if len(name) == len(b".dirsync-") + 32:
+        return name
+    name = b".dirsync-" + secrets.token_hex(16).encode()
+    with file.open("wb") as stream:
+        stream.write(name)
+        stream.flush()
+        os.fsync(stream.fileno())
+    return name

@@ -1,0 +1,244 @@
+"""The kernel calls that Python does not wrap: renameat2, openat2, syncfs, read leases, reflinks.
+
+Each function says what happens where the call does not exist; nobody else knows which platform this is. Raises
+OSError as the kernel gives it and decides nothing about files.
+"""
+
+import ctypes
+import errno
+import functools
+import os
+import signal
+import stat
+import sys
+
+if sys.platform == "linux":
+    import fcntl
+
+_SYS_OPENAT2 = 437
+_RESOLVE_NO_MAGICLINKS = 0x02
+_RESOLVE_NO_SYMLINKS = 0x04
+_RESOLVE_BENEATH = 0x08
+_RENAME_NOREPLACE = 1
+_RENAME_EXCHANGE = 2
+_FICLONE = 0x40049409
+_NOT_HERE = frozenset({errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP})
+
+O_WALK: int = getattr(os, "O_PATH", os.O_RDONLY) | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
+"""How a directory is opened only to walk through it: needs the right to search it, not to list it."""
+O_NOFOLLOW: int = getattr(os, "O_NOFOLLOW", 0)
+O_NONBLOCK: int = getattr(os, "O_NONBLOCK", 0)
+O_BINARY: int = getattr(os, "O_BINARY", 0)
+
+
+class _OpenHow(ctypes.Structure):
+    _fields_ = [("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64)]
+
+
+@functools.cache
+def _libc() -> ctypes.CDLL | None:
+    return ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+
+
+def _raise_errno() -> None:
+    number = ctypes.get_errno()
+    raise OSError(number, os.strerror(number))
+
+
+def open_beneath(directory: int, path: bytes, flags: int) -> int:
+    """Open `path`, at most PATH_MAX long, below `directory`; no link is followed, in no component."""
+    if _has_openat2():
+        return _openat2(directory, path, flags)
+    return _open_by_component(directory, path, flags)
+
+
+def _open_by_component(directory: int, path: bytes, flags: int) -> int:
+    names = path.split(b"/")
+    if b".." in names:
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+    current = directory
+    try:
+        for index, name in enumerate(names):
+            wanted = flags if index == len(names) - 1 else O_WALK
+            below = os.open(name, wanted | O_NOFOLLOW, dir_fd=current)
+            if current != directory:
+                os.close(current)
+            current = below
+    except OSError:
+        if current != directory:
+            os.close(current)
+        raise
+    return current
+
+
+@functools.cache
+def _has_openat2() -> bool:
+    """Return whether the kernel has it and no sandbox forbids it."""
+    if _libc() is None:
+        return False
+    here = os.open(os.sep, O_WALK)
+    try:
+        os.close(_openat2(here, b".", O_WALK))
+    except OSError:
+        return False
+    finally:
+        os.close(here)
+    return True
+
+
+def _openat2(directory: int, path: bytes, flags: int) -> int:
+    libc = _libc()
+    assert libc is not None
+    how = _OpenHow(flags | os.O_CLOEXEC, 0, _RESOLVE_BENEATH | _RESOLVE_NO_SYMLINKS | _RESOLVE_NO_MAGICLINKS)
+    while True:
+        result = int(
+            libc.syscall(
+                ctypes.c_long(_SYS_OPENAT2),
+                ctypes.c_int(directory),
+                ctypes.c_char_p(path),
+                ctypes.byref(how),
+                ctypes.c_size_t(ctypes.sizeof(how)),
+            )
+        )
+        if result >= 0:
+            return result
+        # EAGAIN: a rename elsewhere kept the kernel from proving that the path stays beneath; EINTR as everywhere.
+        if ctypes.get_errno() not in (errno.EAGAIN, errno.EINTR):
+            _raise_errno()
+
+
+def _renameat2(source: int, source_name: bytes, target: int, target_name: bytes, flags: int) -> bool:
+    """Return False where this kernel or file system does not have it."""
+    libc = _libc()
+    if libc is None or not hasattr(libc, "renameat2"):
+        return False
+    if libc.renameat2(source, source_name, target, target_name, ctypes.c_uint(flags)) == 0:
+        return True
+    if ctypes.get_errno() in _NOT_HERE:
+        return False
+    _raise_errno()
+    return False
+
+
+def rename_noreplace(source: int, source_name: bytes, target: int, target_name: bytes) -> None:
+    """Rename between two directories. Raises FileExistsError where something stands at the target.
+
+    Without RENAME_NOREPLACE a hard link refuses to replace just as well; a directory, or a file system without
+    hard links, is checked just before.
+    """
+    if _renameat2(source, source_name, target, target_name, _RENAME_NOREPLACE):
+        return
+    if not _is_directory(source, source_name) and _linked(source, source_name, target, target_name):
+        os.unlink(source_name, dir_fd=source)
+        return
+    if _exists(target, target_name):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+    os.rename(source_name, target_name, src_dir_fd=source, dst_dir_fd=target)
+
+
+def rename_exchange(one: int, one_name: bytes, two: int, two_name: bytes) -> None:
+    """Exchange what stands at the two names, neither a directory. Raises FileNotFoundError where one is missing.
+
+    Without RENAME_EXCHANGE the second name is never empty where hard links exist; what it held is first linked
+    beside the first name, so no content is lost whenever this is interrupted.
+    """
+    if _renameat2(one, one_name, two, two_name, _RENAME_EXCHANGE):
+        return
+    aside = one_name + b".aside"
+    is_linked = _linked(two, two_name, one, aside)
+    if not is_linked:
+        os.rename(two_name, aside, src_dir_fd=two, dst_dir_fd=one)
+    try:
+        os.replace(one_name, two_name, src_dir_fd=one, dst_dir_fd=two)
+    except OSError:
+        if is_linked:
+            os.unlink(aside, dir_fd=one)
+        else:
+            os.rename(aside, two_name, src_dir_fd=one, dst_dir_fd=two)
+        raise
+    os.rename(aside, one_name, src_dir_fd=one, dst_dir_fd=one)
+
+
+def _linked(source: int, source_name: bytes, target: int, target_name: bytes) -> bool:
+    """Make a hard link; return False where the file system has none."""
+    try:
+        os.link(source_name, target_name, src_dir_fd=source, dst_dir_fd=target, follow_symlinks=False)
+    except (FileExistsError, FileNotFoundError):
+        raise
+    except OSError as error:
+        if error.errno in (errno.EPERM, errno.EMLINK, *_NOT_HERE):
+            return False
+        raise
+    return True
+
+
+def _is_directory(directory: int, name: bytes) -> bool:
+    return stat.S_ISDIR(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode)
+
+
+def _exists(directory: int, name: bytes) -> bool:
+    try:
+        os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def can_rename_between(source: int, target: int) -> bool:
+    """Return whether a rename from one directory to the other stays on one mount; nothing is created for it."""
+    absent = b".dirsync-" + os.urandom(8).hex().encode()
+    try:
+        os.rename(absent, absent, src_dir_fd=source, dst_dir_fd=target)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def has_sync_file_system() -> bool:
+    """Return whether `sync_file_system` can be called here."""
+    libc = _libc()
+    return libc is not None and hasattr(libc, "syncfs")
+
+
+def sync_file_system(fd: int) -> None:
+    """Make everything on the file system of `fd` durable."""
+    libc = _libc()
+    assert libc is not None
+    if libc.syncfs(fd) != 0:
+        _raise_errno()
+
+
+def take_read_lease(fd: int) -> bool | None:
+    """Take a read lease: while it is held nobody can open the file for writing, who tries waits.
+
+    Returns False where some program has it open for writing, None where that cannot be known here. A lease that is
+    taken must be given back at once with `give_back_lease`; closing the descriptor does so too.
+    """
+    if sys.platform != "linux":
+        return None
+    try:
+        # A broken lease signals its holder, by default with SIGIO, which would end the process; SIGURG is ignored.
+        fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+    except OSError as error:
+        return False if error.errno == errno.EAGAIN else None
+    return True
+
+
+def give_back_lease(fd: int) -> None:
+    """Release a lease taken with `take_read_lease`."""
+    if sys.platform == "linux":
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+
+
+def clone(source: int, target: int) -> bool:
+    """Make the empty file `target` share the blocks of `source`; False where the file system cannot."""
+    if sys.platform != "linux":
+        return False
+    try:
+        fcntl.ioctl(target, _FICLONE, source)
+    except OSError:
+        return False
+    return True

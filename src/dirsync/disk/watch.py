@@ -1,0 +1,205 @@
+"""Watches a directory and says where to look: watchfiles everywhere, inotify beside it where there is one.
+
+Owns two threads. Nothing here is a fact: whoever takes the hints looks for himself. Must not end because of what it
+meets (a name that is not UTF-8, a limit, a lost directory): it builds its watch anew and asks for a scan.
+"""
+
+import os
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from watchfiles._rust_notify import RustNotify
+
+from dirsync.disk.hints import Hints, is_directory
+from dirsync.disk.inotify import InotifySource
+
+_STEP_ACTIVE_MS = 2
+_STEP_IDLE_MS = 50
+_STEP_BESIDE_MS = 100
+"""watchfiles polls: it is quick for a while after a change, slow when idle, slowest beside inotify."""
+_ACTIVE_SECONDS = 10.0
+_TIMEOUT_MS = 1_000
+_AGAIN_MS = 50
+"""A directory that appeared is walked once more after this: files may come before the watch does."""
+_REBUILD_FIRST_SECONDS = 0.1
+_REBUILD_MAX_SECONDS = 5.0
+
+_TROUBLE = (OSError, RuntimeError, ValueError)
+"""What watchfiles raises: RuntimeError is its own kind, ValueError a directory whose name is not UTF-8."""
+
+
+class Watcher:
+    """Hints about one directory, from a start to a stop. `on_hints` and `on_notice` are called in its threads.
+
+    `marks` is an empty directory of its own outside the watched one: a mark made there comes back in `Hints.marks`
+    after every earlier hint.
+    """
+
+    def __init__(
+        self, directory: Path, marks: Path, on_hints: Callable[[Hints], None], on_notice: Callable[[str], None]
+    ) -> None:
+        self._directory = os.path.realpath(directory)
+        self._marks = os.path.realpath(marks)
+        self._on_hints = on_hints
+        self._on_notice = on_notice
+        self._inotify = InotifySource(os.fsencode(self._directory), os.fsencode(self._marks), self._take, on_notice)
+        self._thread = threading.Thread(target=self._run, name="dirsync-watchfiles", daemon=True)
+        self._stopping = threading.Event()
+        self._interrupted = threading.Event()
+        self._has_tried = threading.Event()
+        self._has_links = False
+
+    @property
+    def tells_losses(self) -> bool:
+        """Whether it says itself when hints were lost, as inotify does and watchfiles does not."""
+        return self._inotify.is_alive
+
+    def start(self) -> None:
+        """Begin to watch; returns when a change from now on is seen, or known to be left to scans."""
+        os.makedirs(self._marks, mode=0o700, exist_ok=True)
+        for name in os.listdir(self._marks):
+            self.unmark(os.fsencode(name))
+        self._inotify.start()
+        self._thread.start()
+        self._has_tried.wait()
+
+    def stop(self) -> None:
+        """End both threads."""
+        self._stopping.set()
+        self._interrupted.set()
+        self._inotify.request_stop()
+        with suppress(OSError):  # the mark only wakes the thread sooner
+            name = os.fsencode(secrets.token_hex(8))
+            self.mark(name)
+            self.unmark(name)
+        self._inotify.join()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def mark(self, name: bytes) -> None:
+        """Make a mark of a name never used before. Raises OSError where the state directory cannot be written."""
+        os.close(os.open(os.path.join(os.fsencode(self._marks), name), os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+
+    def unmark(self, name: bytes) -> None:
+        """Remove a mark."""
+        with suppress(FileNotFoundError):
+            os.unlink(os.path.join(os.fsencode(self._marks), name))
+
+    def avoid_links(self) -> None:
+        """Say that links to directories stand in the tree: watchfiles would follow those it finds at its start."""
+        if not self._has_links:
+            self._has_links = True
+            self._interrupted.set()
+
+    def _take(self, hints: Hints) -> None:
+        self._on_hints(hints)
+
+    def _run(self) -> None:
+        """Watch with watchfiles; whatever ends one watch begins the next."""
+        delay = _REBUILD_FIRST_SECONDS
+        is_first = True
+        while not self._stopping.is_set():
+            self._interrupted.clear()
+            try:
+                source = self._build()
+            except _TROUBLE as error:
+                if is_first and not self._inotify.is_alive:
+                    self._on_notice(f"the directory cannot be watched ({error}): changes are found by scanning")
+                self._has_tried.set()
+                is_first = False
+            else:
+                self._has_tried.set()
+                self._ask_for_scan(is_first)
+                is_first = False
+                if self._follow(source):
+                    delay = _REBUILD_FIRST_SECONDS
+                    continue
+            self._stopping.wait(delay)
+            delay = min(delay * 2, _REBUILD_MAX_SECONDS)
+
+    def _build(self) -> RustNotify:
+        self._has_links = self._has_links or _has_directory_links(self._directory)
+        if not self._has_links:
+            return RustNotify([self._directory, self._marks], False, False, 0, True, False)
+        directories = [*_directories_below(self._directory), self._marks]
+        return RustNotify(directories, False, False, 0, False, False)
+
+    def _ask_for_scan(self, is_first: bool) -> None:
+        """Between two watches nothing was seen, unless inotify saw it."""
+        if not is_first and not self._inotify.is_alive:
+            self._on_hints(Hints(is_scan_needed=True))
+
+    def _follow(self, source: RustNotify) -> bool:
+        """Report what one watch sees. Returns True where it only has to be built anew, False after trouble."""
+        active_until = 0.0
+        again: set[bytes] = set()
+        try:
+            while not self._stopping.is_set() and not self._interrupted.is_set():
+                step = self._step_ms(active_until)
+                timeout = _AGAIN_MS if again else _TIMEOUT_MS
+                seen = source.watch(max(step * 4, _AGAIN_MS), step, timeout, self._interrupted)
+                hints = Hints(trees=again)
+                again = set()
+                if isinstance(seen, set):
+                    active_until = time.monotonic() + _ACTIVE_SECONDS
+                    again = self._note(seen, hints)
+                if hints:
+                    self._on_hints(hints)
+                if again and self._has_links:
+                    return True
+        except _TROUBLE:
+            return False
+        finally:
+            source.close()
+        return True
+
+    def _step_ms(self, active_until: float) -> int:
+        if self._inotify.is_alive:
+            return _STEP_BESIDE_MS
+        return _STEP_ACTIVE_MS if time.monotonic() < active_until else _STEP_IDLE_MS
+
+    def _note(self, seen: set[tuple[int, str]], hints: Hints) -> set[bytes]:
+        """Add what watchfiles saw to `hints`; return the directories that appeared."""
+        added = set()
+        for change, text in seen:
+            if text.startswith(self._marks + os.sep):
+                if not self._inotify.is_alive:
+                    hints.marks.add(os.fsencode(text[len(self._marks) + 1 :]))
+                continue
+            path = _relative(text, self._directory)
+            hints.paths.add(path)
+            if change == 1 and path and is_directory(text):
+                added.add(path)
+        hints.trees |= added
+        return added if self._has_links or not self._inotify.is_alive else set()
+
+
+def _relative(text: str, directory: str) -> bytes:
+    path = os.fsencode(text[len(directory) + 1 :])
+    return path if os.sep == "/" else path.replace(os.fsencode(os.sep), b"/")
+
+
+def _directories_below(directory: str) -> list[str]:
+    found = [directory]
+    for above in found:
+        try:
+            with os.scandir(above) as entries:
+                found.extend(entry.path for entry in entries if entry.is_dir(follow_symlinks=False))
+        except OSError:
+            continue  # it went away, or a scan reports why it cannot be listed
+    return found
+
+
+def _has_directory_links(directory: str) -> bool:
+    for above in _directories_below(directory):
+        try:
+            with os.scandir(above) as entries:
+                if any(entry.is_symlink() and entry.is_dir() for entry in entries):
+                    return True
+        except OSError:
+            continue  # as above
+    return False

@@ -1,0 +1,29 @@
+"""Owns the signs of life of a connection: what is sent to be heard of, and when silence counts as loss."""
+
+import asyncio
+
+from dirsync.errors import Unreachable
+from dirsync.net.link import Link
+from dirsync.wire.codec import encode
+from dirsync.wire.messages import Heartbeat, Notice
+
+
+async def beat(link: Link, interval_seconds: float) -> None:
+    """Send a heartbeat every so often, for as long as the link lasts."""
+    while True:
+        await asyncio.sleep(interval_seconds)
+        if link.error is not None:
+            return
+        # Where much is unsent, something else arrives at the far end.
+        if link.can_send:
+            link.send(encode(Notice(Heartbeat())))
+
+
+async def wait_silent(link: Link, limit_seconds: float) -> Unreachable:
+    """Wait until nothing was heard for so long, and return what the connection ends with."""
+    now = asyncio.get_running_loop().time
+    while True:
+        left_seconds = link.heard_seconds + limit_seconds - now()
+        if left_seconds <= 0:
+            return Unreachable(f"nothing was heard for {limit_seconds:g} s")
+        await asyncio.sleep(left_seconds)

@@ -1,0 +1,188 @@
+"""Steps into the directory: their contents found and staged, swapped in under guard, recorded from results.
+
+Owns the order around an apply: one apply of a path at a time, no look at it meanwhile, the index only from what was
+done. So what comes back as a hint is already known, and nothing is echoed. Which steps is decided elsewhere.
+"""
+
+import asyncio
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from dirsync.core.entry import Entry, File, Symlink
+from dirsync.core.paths import RelPath
+from dirsync.core.plan import Action
+from dirsync.core.reports import Applied, Failed, Missing, Refused, Result, Step
+from dirsync.disk.apply import Done, Kept, Prepared, apply_batch
+from dirsync.disk.probe import O_READ
+from dirsync.disk.staging import Staged, Staging
+from dirsync.errors import DiskError, RootLost
+from dirsync.replica.keeping import Versions
+from dirsync.replica.settling import Settling
+from dirsync.replica.site import Ground, Site
+from dirsync.replica.turns import Turns
+
+
+@dataclass(frozen=True, slots=True)
+class _Swapped:
+    outcomes: list[Done | Refused | Failed]
+    versions: dict[str, str]
+
+
+class Applying:
+    """The applies of one replica."""
+
+    def __init__(self, site: Site, settling: Settling, versions: Versions, on_lost: Callable[[str], None]) -> None:
+        self._site = site
+        self._on_lost = on_lost
+        self._settling = settling
+        self._versions = versions
+        self._turns = Turns()
+        self._running: set[asyncio.Task[list[Result]]] = set()
+
+    async def apply(self, steps: Sequence[Step], *, is_own_edit: bool = False) -> Sequence[Result]:
+        """Do the steps in order; one result each. An edit of our own is found and reported like anybody's.
+
+        Once begun it is finished, also where the caller loses interest. Raises RootLost.
+        """
+        task = asyncio.create_task(self._apply(steps, is_own_edit), name="apply")
+        self._running.add(task)
+        task.add_done_callback(self._ended)
+        return await asyncio.shield(task)
+
+    async def finish(self) -> None:
+        """Wait for the applies under way."""
+        if self._running:
+            await asyncio.wait(self._running)
+
+    def _ended(self, task: "asyncio.Task[list[Result]]") -> None:
+        self._running.discard(task)
+        if not task.cancelled():
+            task.exception()  # whoever still waits gets it; it is not to be complained about where nobody does
+
+    async def _apply(self, steps: Sequence[Step], is_own_edit: bool) -> list[Result]:
+        site, paths = self._site, _touched(step.action for step in steps)
+        async with self._turns.of(paths):
+            self._settling.park(paths)
+            try:
+                ground = site.ground
+                ready = await site.threads.bulk(partial(self._prepare_all, ground, steps))
+                prepared = [each for each in ready if isinstance(each, Prepared)]
+                swapped = await site.threads.apply(partial(self._swap, ground, prepared))
+                doubtful = await self._take_note(prepared, swapped.outcomes, is_own_edit)
+            except RootLost as lost:
+                self._on_lost(str(lost))
+                raise
+            finally:
+                self._settling.unpark(paths)
+            self._settling.hint(doubtful)
+        outcomes = iter(swapped.outcomes)
+        return [_result(next(outcomes), swapped.versions) if isinstance(each, Prepared) else each for each in ready]
+
+    # In worker threads
+
+    def _prepare_all(self, ground: Ground, steps: Sequence[Step]) -> list[Prepared | Missing | Failed]:
+        return [self._prepare(ground, step) for step in steps]
+
+    def _prepare(self, ground: Ground, step: Step) -> Prepared | Missing | Failed:
+        action = step.action
+        index = self._site.index
+        known_source = None if action.renamed_from is None else index.get(action.renamed_from)
+        try:
+            staged = self._stage(ground, step)
+        except DiskError as error:
+            return Failed(str(error))
+        except OSError as error:
+            return Failed(str(error.strerror))
+        return staged if isinstance(staged, Missing) else Prepared(action, staged, index.get(action.path), known_source)
+
+    def _stage(self, ground: Ground, step: Step) -> Staged | Missing | None:
+        action, intended = step.action, step.action.intended
+        if isinstance(intended, Symlink):
+            return ground.staging.link(action.path, intended.target)
+        if not isinstance(intended, File) or action.renamed_from is not None or _has_content(action.expected, intended):
+            return None
+        staging, digest = ground.staging, intended.digest
+        staged = None if step.content is None else staging.write(action.path, digest, step.content)
+        staged = staged or staging.take(action.path, digest) or self._copy(ground, action.path, intended)
+        return staged or Missing(digest)
+
+    def _copy(self, ground: Ground, path: RelPath, file: File) -> Staged | None:
+        """Stage a content that stands elsewhere in the directory, or is kept."""
+        place = self._site.index.place_of(file.digest)
+        if place is not None:
+            try:
+                with ground.root.parent_of(place[0]) as (directory, name):
+                    source = os.open(name, O_READ, dir_fd=directory)
+            except OSError:
+                source = -1  # it went since; another place may have it
+            staged = _copy_from(ground.staging, path, file, source)
+            if staged is not None:
+                return staged
+        kept = self._versions.file_with(file.digest)
+        return None if kept is None else _copy_from(ground.staging, path, file, self._site.kept.open(kept[0]))
+
+    def _swap(self, ground: Ground, prepared: Sequence[Prepared]) -> _Swapped:
+        if not prepared:
+            return _Swapped([], {})
+        site = self._site
+        outcomes = apply_batch(ground.root, ground.staging, site.kept, prepared, site.rules.ignores)
+        kept: list[Kept] = []
+        for outcome in outcomes:
+            if isinstance(outcome, Done):
+                kept += ([] if outcome.kept is None else [outcome.kept]) + list(outcome.leftovers)
+        return _Swapped(outcomes, self._versions.record(kept))
+
+    # On the event loop
+
+    async def _take_note(
+        self, prepared: Sequence[Prepared], outcomes: Sequence[Done | Refused | Failed], is_own_edit: bool
+    ) -> list[RelPath]:
+        """Bring the index up to what was done; return the paths to look at."""
+        doubtful: list[RelPath] = []
+        done: list[tuple[RelPath, Entry | None]] = []
+        for each, outcome in zip(prepared, outcomes, strict=True):
+            paths = _touched([each.action])
+            if not isinstance(outcome, Done) or is_own_edit:
+                doubtful += paths
+                continue
+            for path in paths:
+                self._site.index.discard(path)
+            if outcome.known is not None:
+                self._site.index.set(each.action.path, outcome.known)
+            elif outcome.entry is not None:
+                doubtful.append(each.action.path)
+            done += [(path, outcome.entry if path == each.action.path else None) for path in paths]
+        for path, entry in done:
+            await self._settling.holds.applied(path, entry)
+        return doubtful
+
+
+def _touched(actions: Iterable[Action]) -> list[RelPath]:
+    paths: list[RelPath] = []
+    for action in actions:
+        paths.append(action.path)
+        if action.renamed_from is not None:
+            paths.append(action.renamed_from)
+    return paths
+
+
+def _has_content(expected: Entry | None, intended: File) -> bool:
+    return isinstance(expected, File) and expected.digest == intended.digest
+
+
+def _copy_from(staging: Staging, path: RelPath, file: File, source: int) -> Staged | None:
+    if source < 0:
+        return None
+    try:
+        return staging.copy(path, file, source)
+    finally:
+        os.close(source)
+
+
+def _result(outcome: Done | Refused | Failed, versions: dict[str, str]) -> Result:
+    if not isinstance(outcome, Done):
+        return outcome
+    kept = None if outcome.kept is None else versions.get(outcome.kept.file)
+    return Applied(outcome.entry, kept, outcome.is_renamed)

@@ -1,0 +1,111 @@
+"""Whether the ground is to be trusted: a root that was lost is waited for, and judged when it is back.
+
+Owns the safety stop of a near replica. While the root is lost nothing is believed, reported or applied.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+from dirsync.core.events import EventName
+from dirsync.core.reports import Back, Lost
+from dirsync.disk.root import Root
+from dirsync.disk.staging import Staging
+from dirsync.errors import DiskError, RootLost
+from dirsync.replica.identity import Identity, identify
+from dirsync.replica.index import Index
+from dirsync.replica.settling import Settling
+from dirsync.replica.site import Ground, Site
+
+_RETRY_SECONDS = 0.5
+
+
+class Footing:
+    """The root of one replica, over time. `on_back` is awaited with the new identity before anything is believed."""
+
+    def __init__(self, site: Site, settling: Settling, on_back: Callable[[Identity], Awaitable[None]]) -> None:
+        self._site = site
+        self._settling = settling
+        self._on_back = on_back
+        self._lost = asyncio.Event()
+        self._doubted = asyncio.Event()
+        self._left: Ground | None = None
+
+    async def gain(self) -> Identity:
+        """Open the directory and recognise it. Raises RootLost, DiskError and StateError."""
+        ground, identity = await self._site.threads.bulk(self._open)
+        if identity.is_new:
+            self._site.index = Index()
+        self._site.stand_on(ground)
+        return identity
+
+    def lose(self, reason: str) -> None:
+        """Stop believing and reporting; `run` looks out for the root's return."""
+        if self._site.is_lost:
+            return
+        self._left = self._site.leave(reason)
+        self._settling.reset(reason)
+        self._site.outbox.turn(Lost(reason))
+        self._site.emit(EventName.PAUSED, None, {"reason": reason})
+        self._lost.set()
+        self._doubted.set()
+
+    def doubt(self) -> None:
+        """Have the root verified soon: something happened to the directory itself."""
+        self._doubted.set()
+
+    async def run(self) -> None:
+        """Verify the root where it is in doubt, and wait for its return where it is lost, until cancelled."""
+        while True:
+            await self._doubted.wait()
+            self._doubted.clear()
+            if not self._lost.is_set():
+                await self._verify()
+            if self._lost.is_set():
+                await self._return()
+                self._lost.clear()
+
+    async def _verify(self) -> None:
+        try:
+            await self._site.threads.look(self._site.ground.root.verify)
+        except RootLost as lost:
+            self.lose(str(lost))
+
+    async def _return(self) -> None:
+        await self.release()
+        while True:
+            try:
+                identity = await self.gain()
+            except (RootLost, DiskError):
+                await asyncio.sleep(_RETRY_SECONDS)
+            else:
+                break
+        await self._on_back(identity)
+        self._site.outbox.turn(Back(identity.is_new))
+        self._site.emit(EventName.RESUMED, None, {"reason": identity.reason or "the directory is there again"})
+
+    async def release(self) -> None:
+        """Close the directory that was left, once no thread uses it any more."""
+        ground, self._left = self._left, None
+        if ground is not None:
+            await self._site.threads.wait_idle()
+            await self._site.threads.bulk(partial(_close, ground))
+
+    def _open(self) -> tuple[Ground, Identity]:
+        site = self._site
+        root = Root.open(site.directory)
+        try:
+            identity = identify(site.database, root, site.index.files > 0, site.rules.ignores)
+            return Ground(root, Staging(root, site.state)), identity
+        except BaseException:
+            root.close()
+            raise
+
+
+def _close(ground: Ground) -> None:
+    try:
+        ground.staging.close()
+    except OSError:
+        pass  # the directory is gone, and what was staged in it with it
+    finally:
+        ground.root.close()

@@ -1,0 +1,82 @@
+"""What a near replica knows of its directory: every entry as last read, in memory, written behind.
+
+Owns the totals and where a content can be found. Only the event loop's thread changes it; worker threads may look a
+path up. A row that was not written yet costs one more reading after a crash, nothing else.
+"""
+
+from collections.abc import Iterable
+
+from dirsync.core.entry import Digest, Directory, Entry, File, size_of
+from dirsync.core.fingerprint import Known
+from dirsync.core.paths import RelPath
+from dirsync.core.tree import Tree
+
+
+class Index:
+    """The entries of one directory. `files` counts files and links, `size` their bytes."""
+
+    def __init__(self, rows: Iterable[tuple[RelPath, Known]] = ()) -> None:
+        self.known: Tree[Known] = Tree()
+        self.files = 0
+        self.size = 0
+        self._places: dict[Digest, RelPath] = {}
+        self._unsaved: set[RelPath] = set()
+        for path, known in rows:
+            self._put(path, known)
+
+    def get(self, path: RelPath) -> Known | None:
+        """Return what is known of a path."""
+        return self.known.get(path)
+
+    def entry(self, path: RelPath) -> Entry | None:
+        """Return the entry at a path as last read; None where nothing stood."""
+        known = self.known.get(path)
+        return None if known is None else known.entry
+
+    def place_of(self, digest: Digest) -> tuple[RelPath, Known] | None:
+        """Return a path that held this content when it was last read; whoever uses it verifies the content."""
+        path = self._places.get(digest)
+        known = None if path is None else self.known.get(path)
+        return None if path is None or known is None else (path, known)
+
+    def set(self, path: RelPath, known: Known) -> None:
+        """Remember what was read at a path."""
+        self._drop(path)
+        self._put(path, known)
+        self._unsaved.add(path)
+
+    def discard(self, path: RelPath) -> None:
+        """Forget a path at which nothing stands any more."""
+        if self._drop(path):
+            self._unsaved.add(path)
+
+    def take_unsaved(self) -> list[tuple[RelPath, Known | None]]:
+        """Return the rows that changed since the last call, to be saved; None forgets a path."""
+        rows = [(path, self.known.get(path)) for path in self._unsaved]
+        self._unsaved.clear()
+        return rows
+
+    def put_back(self, rows: Iterable[tuple[RelPath, Known | None]]) -> None:
+        """Take note that these rows could not be saved."""
+        self._unsaved.update(path for path, _ in rows)
+
+    def _put(self, path: RelPath, known: Known) -> None:
+        self.known.set(path, known)
+        entry = known.entry
+        if not isinstance(entry, Directory):
+            self.files += 1
+            self.size += size_of(entry)
+        if isinstance(entry, File):
+            self._places[entry.digest] = path
+
+    def _drop(self, path: RelPath) -> bool:
+        known = self.known.discard(path)
+        if known is None:
+            return False
+        entry = known.entry
+        if not isinstance(entry, Directory):
+            self.files -= 1
+            self.size -= size_of(entry)
+        if isinstance(entry, File) and self._places.get(entry.digest) == path:
+            del self._places[entry.digest]
+        return True

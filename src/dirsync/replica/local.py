@@ -1,0 +1,264 @@
+"""A replica that is here: a directory, watched, read, applied to. It keeps the contract in `interface`.
+
+Puts the parts together and owns their tasks; each promise is kept by one of them: settling (what stands there),
+scanning and watching (where to look), applying, capturing, keeping, supplying, footing (is it still the directory).
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from dirsync.core.entry import Digest, Observed, Role
+from dirsync.core.events import EventName
+from dirsync.core.paths import RelPath
+from dirsync.core.reports import ContentRef, HeldName, Look, Report, Result, Step
+from dirsync.core.versions import Version
+from dirsync.disk.root import RootIdentity
+from dirsync.errors import RootLost
+from dirsync.replica.applying import Applying
+from dirsync.replica.footing import Footing
+from dirsync.replica.identity import Identity
+from dirsync.replica.keeping import Versions
+from dirsync.replica.restoring import Restoring
+from dirsync.replica.saving import IndexWriter, prune_hourly
+from dirsync.replica.scanning import Scanning
+from dirsync.replica.settling import Settling
+from dirsync.replica.site import Emit, Site
+from dirsync.replica.supplying import Contents
+from dirsync.replica.watching import Watching
+from dirsync.store.database import Database
+
+_GIB = 1024**3
+_SNAPSHOT_ENTRIES = 500
+
+
+class LocalReplica:
+    """A near replica, at work from `async with` on: its tasks live and end there, and a failure of one ends all.
+
+    `files` and `size` count the files and links of the last look; `is_new` says that nothing known of the directory
+    before the start holds. Entering raises RootLost, StateError and DiskError.
+    """
+
+    def __init__(
+        self,
+        role: Role,
+        directory: str,
+        state: Path,
+        database: Database,
+        emit: Emit,
+        *,
+        ignore: Sequence[str] = (),
+        locks_max_bytes: int = 10 * _GIB,
+        versions_keep_days: float = 30,
+        versions_max_bytes: int = 10 * _GIB,
+    ) -> None:
+        self._site = Site(role, directory, state, database, emit)
+        self._site.rules.change(ignore)
+        site = self._site
+        self._settling = Settling(site, locks_max_bytes, self._lose)
+        self._footing = Footing(site, self._settling, self._come_back)
+        self._watching = Watching(site, self._settling, self._footing.doubt, self._want_scan)
+        self._scanning = Scanning(site, self._settling, self._watching, self._lose)
+        self._versions = Versions(site, versions_keep_days, versions_max_bytes)
+        self._applying = Applying(site, self._settling, self._versions, self._lose)
+        self._restoring = Restoring(site, self._settling, self._applying, self._versions)
+        self._contents = Contents(site, self._settling.holds, self._versions)
+        self._writer = IndexWriter(site)
+        self._identity = Identity(b"", is_new=True)
+        self._root_identity = RootIdentity(0, 0)
+        self._exit = AsyncExitStack()
+
+    @property
+    def role(self) -> Role:
+        """Which one."""
+        return self._site.role
+
+    @property
+    def replica_id(self) -> bytes:
+        """The id of this replica; another one once the directory came back as a new one."""
+        return self._identity.replica_id
+
+    @property
+    def is_new(self) -> bool:
+        """Whether nothing that was known of the directory before holds."""
+        return self._identity.is_new
+
+    @property
+    def root_identity(self) -> RootIdentity:
+        """Device and inode of the directory."""
+        return self._root_identity
+
+    @property
+    def files(self) -> int:
+        """How many files and links are known."""
+        return self._site.index.files
+
+    @property
+    def size(self) -> int:
+        """Their bytes."""
+        return self._site.index.size
+
+    # Life
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as undo:
+            site = self._site
+            undo.push_async_callback(site.threads.close)
+            undo.callback(site.kept.close)
+            await self._load()
+            undo.push_async_callback(self._leave)
+            undo.push_async_callback(self._writer.save)
+            undo.push_async_callback(self._applying.finish)
+            await self._watching.start()
+            undo.push_async_callback(self._watching.stop)
+            tasks = await asyncio.TaskGroup().__aenter__()
+
+            async def end_tasks(*_: object) -> None:
+                # Without the body's own error: that one is its caller's, not to be wrapped with ours.
+                await tasks.__aexit__(None, None, None)
+
+            undo.push_async_exit(end_tasks)
+            running = [
+                tasks.create_task(self._settling.run(), name="looks"),
+                tasks.create_task(self._footing.run(), name="root"),
+                tasks.create_task(self._scan_always(), name="scans"),
+                tasks.create_task(self._writer.run(), name="index"),
+                tasks.create_task(prune_hourly(site, self._versions), name="versions"),
+            ]
+            for task in running:
+                undo.callback(task.cancel)
+            self._exit = undo.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._exit.__aexit__(kind, error, trace)
+
+    async def _load(self) -> None:
+        """Recognise the directory, then read what was known of it."""
+        site = self._site
+        await site.threads.record(self._writer.load)
+        identity = await self._footing.gain()
+        await site.threads.record(self._settling.holds.load)
+        await site.threads.bulk(partial(self._versions.adopt, site.ground))
+        self._take(identity)
+        if identity.reason:
+            site.emit(EventName.PAUSED, None, {"reason": identity.reason})
+            reason = "it counts as a new directory: nothing it lacks is a deletion"
+            site.emit(EventName.RESUMED, None, {"reason": reason})
+
+    def _take(self, identity: Identity) -> None:
+        self._identity = identity
+        self._root_identity = self._site.ground.root.identity
+        # A first index is no news; what changed since the last look is.
+        self._settling.conclusions.is_announcing = not identity.is_new
+
+    async def _scan_always(self) -> None:
+        try:
+            await self._scanning.first()
+            await self._settling.wait_looked()
+        except RootLost:
+            pass  # it was announced; the scan follows when the root is back
+        self._settling.conclusions.is_announcing = True
+        await self._scanning.run()
+
+    async def _come_back(self, identity: Identity) -> None:
+        self._take(identity)
+        await self._watching.restart()
+        self._settling.conclusions.is_announcing = True
+        self._scanning.want()
+
+    async def _leave(self) -> None:
+        """Close the directory, at the end."""
+        ground = self._site.leave("the server is stopping")
+        if ground is not None:
+            await self._site.threads.bulk(ground.close)
+        await self._footing.release()
+
+    def _lose(self, reason: str) -> None:
+        self._footing.lose(reason)
+
+    def _want_scan(self) -> None:
+        self._scanning.want()
+
+    async def set_ignore(self, patterns: Sequence[str]) -> None:
+        """Ignore other names from now on. A newly ignored one is no deletion: it is forgotten without a word."""
+        site = self._site
+        if site.rules.change(patterns):
+            for path in [path for path in site.index.known if site.rules.hides(path) or site.rules.ignores(path, True)]:
+                site.index.discard(path)
+            self._scanning.want()
+
+    # Replica
+
+    async def reports(self) -> Sequence[Report]:
+        """Wait for something to report and return it, in order. One caller at a time."""
+        return await self._site.outbox.take()
+
+    async def snapshot(self) -> AsyncIterator[Sequence[tuple[RelPath, Observed]]]:
+        """Scan, wait until what was found has settled, and yield every entry in batches. Raises RootLost."""
+        await self._scanning.full_unless_fresh()
+        await self._settling.wait_looked()
+        rows = self._settling.conclusions.view()
+        self._settling.is_reporting = True
+        self._settling.conclusions.is_announcing = True
+        self._site.outbox.clear()
+        self._settling.holds.report_again()
+        for start in range(0, len(rows), _SNAPSHOT_ENTRIES):
+            yield rows[start : start + _SNAPSHOT_ENTRIES]
+
+    async def look(self, is_full: bool) -> Look:
+        """Report whatever changed before this call, then return. Raises RootLost."""
+        if is_full or not await self._watching.barrier():
+            await self._scanning.full()
+        await self._settling.wait_looked()
+        return Look(self._settling.conclusions.unsettled.standings(), self.files, self.size, self._site.outbox.reported)
+
+    async def fetch(self, refs: Sequence[ContentRef]) -> Sequence[bytes | None]:
+        """Return small contents; None where it is not that content any more."""
+        return await self._contents.fetch(refs)
+
+    def supply(self, ref: ContentRef, offset: int) -> AsyncIterator[bytes]:
+        """Yield the content from `offset` in chunks. Raises Refusal where it is not that content any more."""
+        return self._contents.supply(ref, offset)
+
+    async def stage(self, digest: Digest, size: int) -> int:
+        """Prepare to receive: return how many bytes of this content are here already."""
+        return await self._contents.stage(digest, size)
+
+    async def put(self, digest: Digest, size: int, offset: int, chunks: AsyncIterator[bytes]) -> bool:
+        """Receive content into staging; False where it did not match its digest. Raises DiskError."""
+        return await self._contents.put(digest, size, offset, chunks)
+
+    async def apply(self, steps: Sequence[Step]) -> Sequence[Result]:
+        """Do the steps in order, each guarded; one result each. Raises RootLost."""
+        return await self._applying.apply(steps)
+
+    # Holding
+
+    async def hold(self, names: Sequence[HeldName]) -> None:
+        """Capture these names from now on, beginning with the present state where it is not `seen`."""
+        await self._settling.holds.hold(names)
+
+    async def unhold(self, paths: Sequence[RelPath]) -> None:
+        """Stop capturing these names and drop what was captured; a later change is an ordinary one."""
+        self._settling.tell(await self._settling.holds.unhold(paths))
+
+    async def release(self, captures: Sequence[int]) -> None:
+        """Drop these captures."""
+        await self._settling.holds.release(captures)
+
+    # Keeping
+
+    async def history(self, path: RelPath) -> Sequence[Version]:
+        """Return the kept versions of a path, newest first."""
+        return await self._versions.history(path)
+
+    async def restore(self, version: str) -> Version:
+        """Bring a version back as an ordinary change. Raises Refusal where there is no such one."""
+        return await self._restoring.restore(version)

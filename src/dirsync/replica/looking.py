@@ -1,0 +1,184 @@
+"""What a worker thread does for a batch of looks: probe each path, and recognise what was only renamed.
+
+Owns the order within a batch. It returns values and changes nothing; what they mean is decided on the event loop.
+"""
+
+import stat
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from dirsync.core.entry import PERMISSION_BITS, Entry, File, Problem
+from dirsync.core.fingerprint import Fingerprint, Known
+from dirsync.core.paths import RelPath
+from dirsync.disk.probe import Gone, Probe, Settled, lstat_at, probe
+from dirsync.disk.root import Root, fingerprint_of
+from dirsync.errors import DiskError
+from dirsync.limits import RACY_NANOSECONDS
+
+LARGE_BYTES = 8 * 1024 * 1024
+"""A file above this is read in a job of its own, so that nothing small waits for it."""
+_BATCH_READ_BYTES = 32 * 1024 * 1024
+"""What one batch reads at most; the rest of it is looked at in the next."""
+
+
+@dataclass(frozen=True, slots=True)
+class Capture:
+    """A held path: a state other than `last`, of at most `room` bytes, is copied to `file` while it is read."""
+
+    file: Path
+    last: Entry | None
+    room: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One path to look at."""
+
+    path: RelPath
+    known: Known | None
+    is_forced: bool = False
+    must_read: bool = False
+    capture: Capture | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """A new name of the very file that was known at `source`, which is not there any more; it was not read."""
+
+    source: RelPath
+    settled: Settled
+
+
+@dataclass(frozen=True, slots=True)
+class Large:
+    """A large file: it wants a job of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotYet:
+    """The batch had read enough before it came to this path."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoRoom:
+    """A held path has another state, and no room is left to capture it."""
+
+
+Outcome = Probe | Moved | Large | NotYet | NoRoom
+
+Vanished = Callable[[int], tuple[RelPath, Known] | None]
+"""Which vanished path had this inode, and what was known of it."""
+
+
+def look_at(root: Root, asks: Sequence[Ask], vanished: Vanished, is_content_wanted: bool) -> list[Outcome]:
+    """Look at each path; the outcomes are in the order of `asks`. Raises RootLost.
+
+    Paths that were known come first: where one of them is gone, its file may turn up under one of the new names.
+    """
+    batch = _Batch(root, vanished, is_content_wanted)
+    outcomes: dict[RelPath, Outcome] = {}
+    for ask in sorted(asks, key=lambda ask: ask.known is None):
+        outcomes[ask.path] = batch.look(ask)
+    if any(isinstance(outcome, Gone) for outcome in outcomes.values()):
+        root.verify()
+    return [outcomes[ask.path] for ask in asks]
+
+
+def look_alone(root: Root, ask: Ask, is_content_wanted: bool) -> Probe | NoRoom:
+    """Look at one path, however large. Raises RootLost."""
+    outcome = _probe(root, ask, is_content_wanted)
+    if isinstance(outcome, Gone):
+        root.verify()
+    return outcome
+
+
+class _Batch:
+    def __init__(self, root: Root, vanished: Vanished, is_content_wanted: bool) -> None:
+        self._root = root
+        self._vanished = vanished
+        self._is_content_wanted = is_content_wanted
+        self._gone: dict[int, tuple[RelPath, Known]] = {}
+        self._bytes_left = _BATCH_READ_BYTES
+
+    def look(self, ask: Ask) -> Outcome:
+        present = _status(self._root, ask.path)
+        if present is not None and stat.S_ISREG(present.mode):
+            early = self._without_reading(ask, present)
+            if early is not None:
+                return early
+        outcome = _probe(self._root, ask, self._is_content_wanted)
+        if isinstance(outcome, Gone) and ask.known is not None and isinstance(ask.known.entry, File):
+            self._gone[ask.known.fingerprint.inode] = (ask.path, ask.known)
+        return outcome
+
+    def _without_reading(self, ask: Ask, present: Fingerprint) -> Outcome | None:
+        """Return what needs no reading, or no reading here; None where the file is to be read in this batch."""
+        if ask.known is not None and ask.known.is_proven_by(present) and not ask.must_read:
+            return None  # the probe will not read it either
+        if ask.known is None and ask.capture is None:
+            source = self._gone.get(present.inode) or self._vanished(present.inode)
+            if source is not None and _is_same_file(source[1], present):
+                return Moved(source[0], _taken_over(source[1], present))
+        if present.size > LARGE_BYTES:
+            return Large()
+        if self._bytes_left <= 0:
+            return NotYet()
+        self._bytes_left -= present.size
+        return None
+
+
+def _probe(root: Root, ask: Ask, is_content_wanted: bool) -> Probe | NoRoom:
+    if ask.capture is not None:
+        return _probe_held(root, ask, ask.capture)
+    return probe(
+        root,
+        ask.path,
+        ask.known,
+        is_content_wanted=is_content_wanted,
+        is_forced=ask.is_forced,
+        must_read=ask.must_read,
+    )
+
+
+def _probe_held(root: Root, ask: Ask, capture: Capture) -> Probe | NoRoom:
+    present = _status(root, ask.path)
+    is_last = ask.known is not None and ask.known.entry == capture.last
+    if is_last and ask.known is not None and present is not None and ask.known.is_proven_by(present):
+        return Settled(ask.known.entry, ask.known.fingerprint, ask.known.looked_ns, None, is_confirmed=True)
+    if present is not None and stat.S_ISREG(present.mode) and present.size > capture.room:
+        return NoRoom()
+    try:
+        found = probe(
+            root, ask.path, ask.known, is_content_wanted=True, capture_to=capture.file, is_forced=ask.is_forced
+        )
+    except DiskError as error:
+        return Problem(str(error))
+    if isinstance(found, Settled) and found.entry == capture.last:
+        capture.file.unlink(missing_ok=True)
+    return found
+
+
+def _status(root: Root, path: RelPath) -> Fingerprint | None:
+    """Return the stat of a path; None where there is none, and the probe says why."""
+    try:
+        with root.parent_of(path) as (directory, name):
+            return fingerprint_of(lstat_at(directory, name))
+    except OSError:
+        return None
+
+
+def _is_same_file(known: Known, present: Fingerprint) -> bool:
+    before = known.fingerprint
+    return (present.inode, present.size, present.mtime_ns) == (before.inode, before.size, before.mtime_ns) and (
+        known.looked_ns - before.mtime_ns > RACY_NANOSECONDS
+    )
+
+
+def _taken_over(known: Known, present: Fingerprint) -> Settled:
+    """Return the known content under the present stat. `looked_ns` is 0: no stat proves it until it was read."""
+    assert isinstance(known.entry, File)
+    bits = present.mode & PERMISSION_BITS
+    is_same_mode = bits == known.fingerprint.mode & PERMISSION_BITS
+    entry = known.entry if is_same_mode else replace(known.entry, mode=bits)
+    return Settled(entry, present, 0, None, is_confirmed=False)

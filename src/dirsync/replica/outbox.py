@@ -1,0 +1,114 @@
+"""The reports of a near replica on their way to the coordinator.
+
+Owns their order, and what supersedes what: while nobody takes them, a path's later state replaces an earlier one, so
+the memory they need is bounded by the number of paths. Captures are never superseded.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from dirsync.core.paths import RelPath
+from dirsync.core.reports import Back, Change, Lost, Report
+from dirsync.limits import BATCH_BYTES_MAX, PENDING_INLINE_BYTES_MAX
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    report: Report
+    since: float
+
+
+_Key = tuple[int, RelPath] | int
+"""A path's report since the last turn of the root, or the number of a report that is never superseded."""
+
+
+class Outbox:
+    """Reports in order, for one taker at a time. A report that supersedes another takes its place."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[_Key, _Waiting] = {}
+        self._number = 0
+        self._turns = 0
+        self._taken = 0
+        self._bytes = 0
+        self._has_some = asyncio.Event()
+
+    @property
+    def reported(self) -> int:
+        """How many reports there were since the snapshot; whoever took so many knows everything reported so far."""
+        return self._taken + len(self._waiting)
+
+    def change(self, change: Change, since: float) -> None:
+        """Report a state; an earlier one of the path that still waits is forgotten. `since`: loop time of detection."""
+        key = (self._turns, change.path)
+        before = self._waiting.get(key)
+        if before is not None:
+            self._bytes -= _content_bytes(before.report)
+        if change.content is not None and self._bytes + len(change.content) > PENDING_INLINE_BYTES_MAX:
+            change = replace(change, content=None)
+        self._add(key, change, since)
+
+    def capture(self, change: Change, since: float) -> None:
+        """Report a captured state, after everything before it."""
+        self._number += 1
+        self._add(self._number, change, since)
+
+    def turn(self, report: Lost | Back) -> None:
+        """Report that the root was lost or is back."""
+        self._number += 1
+        self._turns += 1
+        self._add(self._number, report, 0.0)
+
+    def clear(self) -> None:
+        """Forget everything that waits: a snapshot says it all."""
+        self._waiting.clear()
+        self._bytes = 0
+        self._taken = 0
+        self._has_some.clear()
+
+    def drop_captures(self, path: RelPath) -> bool:
+        """Forget the captures of a path that wait; return whether there were any."""
+        keys = [
+            key
+            for key, waiting in self._waiting.items()
+            if isinstance(key, int) and isinstance(waiting.report, Change) and waiting.report.path == path
+        ]
+        for key in keys:
+            self._remove(key)
+        return bool(keys)
+
+    async def take(self) -> Sequence[Report]:
+        """Wait for reports and return them, at most about BATCH_BYTES_MAX of content at once."""
+        await self._has_some.wait()
+        now = asyncio.get_running_loop().time()
+        taken: list[Report] = []
+        keys = []
+        size = 0
+        for key, waiting in self._waiting.items():
+            size += _content_bytes(waiting.report)
+            if taken and size > BATCH_BYTES_MAX:
+                break
+            keys.append(key)
+            report = waiting.report
+            taken.append(replace(report, age_ms=(now - waiting.since) * 1000) if isinstance(report, Change) else report)
+        for key in keys:
+            self._remove(key)
+        self._taken += len(taken)
+        return taken
+
+    def _add(self, key: _Key, report: Report, since: float) -> None:
+        self._waiting[key] = _Waiting(report, since)
+        self._bytes += _content_bytes(report)
+        self._has_some.set()
+
+    def _remove(self, key: _Key) -> None:
+        waiting = self._waiting.pop(key, None)
+        if waiting is not None:
+            self._bytes -= _content_bytes(waiting.report)
+            if not self._waiting:
+                self._has_some.clear()
+
+
+def _content_bytes(report: Report) -> int:
+    return len(report.content) if isinstance(report, Change) and report.content is not None else 0

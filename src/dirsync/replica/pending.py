@@ -1,0 +1,210 @@
+"""The paths that wait for a look: which now, which later, which not at all while an apply works on them.
+
+Owns this bookkeeping and nothing else: no file system, no clock of its own. Rounds number the hints, so that one can
+wait until everything hinted at before a moment has been looked at.
+"""
+
+import heapq
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from dirsync.core.paths import RelPath
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A path somebody hinted at. `since` is the loop time of the first hint, `is_from_scan` that only a scan did."""
+
+    round: int
+    since: float
+    is_from_scan: bool
+
+
+@dataclass(slots=True)
+class _Look:
+    """A look under way. `again` was hinted meanwhile; a stale look began before an apply and counts for nothing."""
+
+    again: Item | None = None
+    is_stale: bool = False
+
+
+class Pending:
+    """Every path is in one place at a time: dirty (to be looked at now), being looked at, or put off."""
+
+    def __init__(self) -> None:
+        self._items: dict[RelPath, Item] = {}
+        self._dirty: dict[RelPath, None] = {}
+        self._looks: dict[RelPath, _Look] = {}
+        self._due: dict[RelPath, float] = {}
+        self._timers: list[tuple[float, int, RelPath]] = []
+        self._timer_number = 0
+        self._parked: set[RelPath] = set()
+        self._rounds: dict[int, int] = {}
+        self._round = 0
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    @property
+    def has_dirty(self) -> bool:
+        """Whether a path waits to be looked at now."""
+        return bool(self._dirty)
+
+    @property
+    def oldest_round(self) -> int:
+        """The round of the oldest hint that was not looked at yet; beyond every round where there is none."""
+        return min(self._rounds, default=self._round + 1)
+
+    def next_round(self) -> int:
+        """Begin a new round of hints and return the one that ends with it."""
+        self._round += 1
+        return self._round - 1
+
+    def begin_work(self, number: int | None = None) -> int:
+        """Count some work (a walk) as pending in this round, else in the present one; end it with `end_work`."""
+        number = self._round if number is None else number
+        self._count(number, 1)
+        return number
+
+    def end_work(self, number: int) -> None:
+        """End what `begin_work` began."""
+        self._count(number, -1)
+
+    def hint(self, path: RelPath, now: float, is_from_scan: bool = False, number: int | None = None) -> None:
+        """Take note that a path may have changed. `number` is the round of what led to it, else the present one."""
+        look = self._looks.get(path)
+        if look is not None:
+            if look.again is None:
+                look.again = self._new_item(now, is_from_scan, number)
+            return
+        item = self._items.get(path)
+        if item is None:
+            self._items[path] = self._new_item(now, is_from_scan, number)
+        elif number is not None and number < item.round:
+            self._count(item.round, -1)
+            self._count(number, 1)
+            self._items[path] = replace(item, round=number)
+        self._due.pop(path, None)
+        if path not in self._parked:
+            self._dirty[path] = None
+
+    def put_off(self, path: RelPath, due: float, now: float, number: int) -> None:
+        """Count the path as pending, to be looked at when it is due unless something hints at it before."""
+        if path in self._looks or path in self._dirty:
+            return
+        if path not in self._items:
+            self._items[path] = self._new_item(now, False, number)
+        self._set_timer(path, due)
+
+    def look_later(self, path: RelPath, due: float) -> None:
+        """Have the path looked at again when it is due; until then it does not count as pending."""
+        self._set_timer(path, due)
+
+    def next_due(self) -> float | None:
+        """Return the loop time at which the next path falls due."""
+        while self._timers and self._due.get(self._timers[0][2]) != self._timers[0][0]:
+            heapq.heappop(self._timers)
+        return self._timers[0][0] if self._timers else None
+
+    def take(self, count: int, now: float) -> list[RelPath]:
+        """Return dirty paths, now being looked at: about `count`, but everything that fell due together."""
+        due = self._take_due(now)
+        paths = list(due)
+        for path in self._dirty:
+            if len(paths) >= max(count, len(due)):
+                break
+            if path not in due:
+                paths.append(path)
+        for path in paths:
+            self._dirty.pop(path, None)
+            self._looks[path] = _Look()
+        return paths
+
+    def is_stale(self, path: RelPath) -> bool:
+        """Return whether the look at the path counts for nothing."""
+        look = self._looks.get(path)
+        return look is None or look.is_stale
+
+    def item(self, path: RelPath) -> Item:
+        """Return the hint that led to the look under way."""
+        return self._items[path]
+
+    def resolve(self, path: RelPath) -> None:
+        """End the look: the path is settled, unless it was hinted at meanwhile."""
+        look = self._looks.pop(path, None)
+        item = self._items.pop(path, None)
+        if item is not None:
+            self._count(item.round, -1)
+        if look is not None and look.again is not None:
+            self._items[path] = look.again
+            self._make_dirty(path)
+
+    def repeat(self, path: RelPath, due: float | None = None) -> None:
+        """End the look without an answer: the path stays pending, to be looked at now or when it is due."""
+        look = self._looks.pop(path, None)
+        if look is not None and look.again is not None:
+            self._count(look.again.round, -1)
+            due = None
+        if path not in self._items:
+            return
+        if due is None:
+            self._make_dirty(path)
+        else:
+            self._set_timer(path, due)
+
+    def park(self, paths: Iterable[RelPath]) -> None:
+        """Leave paths alone: an apply works on them. What is being looked at counts for nothing."""
+        for path in paths:
+            self._parked.add(path)
+            self._dirty.pop(path, None)
+            look = self._looks.get(path)
+            if look is not None:
+                look.is_stale = True
+
+    def unpark(self, paths: Iterable[RelPath]) -> None:
+        """Look at parked paths again where something hinted at them."""
+        for path in paths:
+            self._parked.discard(path)
+            if path in self._items and path not in self._looks and path not in self._due:
+                self._dirty[path] = None
+
+    def clear(self) -> None:
+        """Forget everything but what is parked; looks under way must not be resolved any more."""
+        self._items.clear()
+        self._dirty.clear()
+        self._looks.clear()
+        self._due.clear()
+        self._timers.clear()
+        self._rounds.clear()
+
+    def _new_item(self, now: float, is_from_scan: bool, number: int | None = None) -> Item:
+        number = self._round if number is None else number
+        self._count(number, 1)
+        return Item(number, now, is_from_scan)
+
+    def _count(self, number: int, change: int) -> None:
+        left = self._rounds.get(number, 0) + change
+        if left > 0:
+            self._rounds[number] = left
+        else:
+            self._rounds.pop(number, None)
+
+    def _make_dirty(self, path: RelPath) -> None:
+        if path not in self._parked:
+            self._dirty[path] = None
+
+    def _set_timer(self, path: RelPath, due: float) -> None:
+        self._due[path] = due
+        self._timer_number += 1
+        heapq.heappush(self._timers, (due, self._timer_number, path))
+
+    def _take_due(self, now: float) -> dict[RelPath, None]:
+        paths: dict[RelPath, None] = {}
+        while (due := self.next_due()) is not None and due <= now:
+            path = heapq.heappop(self._timers)[2]
+            del self._due[path]
+            if path not in self._items:
+                self._items[path] = self._new_item(now, True)
+            if path not in self._looks and path not in self._parked:
+                paths[path] = None
+        return paths

@@ -1,0 +1,68 @@
+"""What a near replica writes behind: its index, about once a second; and what it clears away by the hour.
+
+Owns no fact. A row not written yet is read from the directory again after a crash.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from functools import partial
+
+from dirsync.core.events import EventName
+from dirsync.core.fingerprint import Known
+from dirsync.core.paths import RelPath
+from dirsync.errors import StateError
+from dirsync.replica.index import Index
+from dirsync.replica.keeping import Versions
+from dirsync.replica.site import Site
+from dirsync.store import index_rows
+
+_SAVE_SECONDS = 1.0
+_PRUNE_SECONDS = 3_600.0
+
+
+class IndexWriter:
+    """Saves the index of a site, a batch of rows per transaction."""
+
+    def __init__(self, site: Site) -> None:
+        self._site = site
+        self._is_failing = False
+
+    def load(self) -> None:
+        """Read the index of last time. Blocking."""
+        with self._site.database.transaction() as connection:
+            self._site.index = Index(index_rows.load(connection))
+
+    async def run(self) -> None:
+        """Save what changed, about once a second, until cancelled."""
+        while True:
+            await asyncio.sleep(_SAVE_SECONDS)
+            await self.save()
+
+    async def save(self) -> None:
+        """Save what changed; what cannot be saved is announced once and tried again."""
+        site = self._site
+        rows = site.index.take_unsaved()
+        if not rows:
+            return
+        try:
+            await site.threads.record(partial(self._write, rows))
+            self._is_failing = False
+        except StateError as error:
+            site.index.put_back(rows)
+            if not self._is_failing:
+                self._is_failing = True
+                site.emit(EventName.ERROR, None, {"reason": str(error)})
+
+    def _write(self, rows: Sequence[tuple[RelPath, Known | None]]) -> None:
+        with self._site.database.transaction() as connection:
+            index_rows.save(connection, rows)
+
+
+async def prune_hourly(site: Site, versions: Versions) -> None:
+    """Clear away versions that need not be kept any longer, until cancelled."""
+    while True:
+        try:
+            await site.threads.record(versions.prune)
+        except StateError as error:
+            site.emit(EventName.ERROR, None, {"reason": str(error)})
+        await asyncio.sleep(_PRUNE_SECONDS)

@@ -1,0 +1,108 @@
+"""Full scans of a near replica: on demand, after lost hints, and now and then in the background.
+
+Owns when a scan is due, and how far the watcher is trusted meanwhile. A scan names suspects; the looks find out.
+"""
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+
+from dirsync.core.paths import ROOT
+from dirsync.disk.scan import scan
+from dirsync.errors import RootLost
+from dirsync.limits import SCAN_DURATION_FACTOR, SCAN_DURATION_FACTOR_BLIND, SCAN_INTERVAL_SECONDS
+from dirsync.replica.settling import Settling
+from dirsync.replica.site import Site
+from dirsync.replica.watching import Watching
+
+_SILENCES_MAX = 2
+"""So many marks in a row that did not come by: the watcher is built anew."""
+
+
+class Scanning:
+    """The scans of one replica."""
+
+    def __init__(self, site: Site, settling: Settling, watching: Watching, on_lost: Callable[[str], None]) -> None:
+        self._site = site
+        self._settling = settling
+        self._watching = watching
+        self._on_lost = on_lost
+        # One scan at a time: a second one would only slow the first down.
+        self._turn = asyncio.Lock()
+        self._wanted = asyncio.Event()
+        self._duration = 0.0
+        self._is_proven = True
+        self._silences = 0
+        self._first_is_done = asyncio.Event()
+        self._is_fresh = False
+
+    def want(self) -> None:
+        """Have a scan begin soon."""
+        self._wanted.set()
+
+    async def full(self) -> None:
+        """Scan everything now; what is suspicious is being looked at afterwards. Raises RootLost."""
+        async with self._turn:
+            await self._scan()
+
+    async def first(self) -> None:
+        """Scan at the start: a snapshot asked for right after need not scan again. Raises RootLost."""
+        try:
+            async with self._turn:
+                await self._scan()
+                self._is_fresh = True
+        finally:
+            self._first_is_done.set()
+
+    async def full_unless_fresh(self) -> None:
+        """Scan everything, unless the first scan is still fresh. Raises RootLost."""
+        await self._first_is_done.wait()
+        async with self._turn:
+            if not self._is_fresh or not await self._watching.barrier():
+                await self._scan()
+            self._is_fresh = False
+
+    async def run(self) -> None:
+        """Scan in the background, until cancelled."""
+        while True:
+            try:
+                async with asyncio.timeout(self._interval()):
+                    await self._wanted.wait()
+            except TimeoutError:
+                pass
+            self._wanted.clear()
+            if self._site.is_lost:
+                continue
+            await self._prove()
+            try:
+                await self.full()
+            except RootLost:
+                continue  # it was announced, and a scan follows when the root is back
+
+    async def _scan(self) -> None:
+        site, loop = self._site, asyncio.get_running_loop()
+        begin = loop.time()
+        try:
+            call = partial(scan, site.ground.root, site.index.known, site.rules.ignores)
+            found = await site.threads.bulk(call)
+            if ROOT in found.unreadable:
+                raise RootLost(f"the directory {site.directory} cannot be listed: {found.unreadable[ROOT]}")
+        except RootLost as lost:
+            self._on_lost(str(lost))
+            raise
+        self._duration = loop.time() - begin
+        if found.has_directory_links:
+            self._watching.avoid_links()
+        self._settling.take_scan(found)
+        self._settling.recheck_oddities(found)
+
+    async def _prove(self) -> None:
+        self._is_proven = await self._watching.barrier()
+        self._silences = 0 if self._is_proven else self._silences + 1
+        if self._silences >= _SILENCES_MAX and not self._site.is_lost:
+            self._silences = 0
+            await self._watching.restart()
+
+    def _interval(self) -> float:
+        factor = SCAN_DURATION_FACTOR if self._is_proven else SCAN_DURATION_FACTOR_BLIND
+        return max(SCAN_INTERVAL_SECONDS, factor * self._duration)

@@ -1,0 +1,200 @@
+"""Serves a replica to the far end of a pair of connections; `dirsync.replica.remote` is the other half.
+
+Decides nothing: each request becomes one call, each report one row of a notice. What a far end could ask in bad faith
+(more than fits, more than announced) is refused here; paths and digests were checked by the codec.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Coroutine
+from typing import TypeVar
+
+from dirsync.errors import DirsyncError, Refusal, Unreachable
+from dirsync.limits import BATCH_BYTES_MAX, CHUNK_BYTES, INLINE_BYTES_MAX
+from dirsync.net.calls import Incoming
+from dirsync.net.connection import REQUESTS_MAX, Connection
+from dirsync.replica.interface import FullReplica
+from dirsync.replica.streams import batched, closing
+from dirsync.replica.weights import weight_of_ref, weight_of_report, weight_of_row
+from dirsync.wire.messages import (
+    ApplyReply,
+    ApplyRequest,
+    Chunk,
+    Done,
+    FetchReply,
+    FetchRequest,
+    HistoryReply,
+    HistoryRequest,
+    HoldRequest,
+    LookReply,
+    LookRequest,
+    Message,
+    PutReply,
+    PutRequest,
+    ReleaseRequest,
+    ReportsNotice,
+    RestoreReply,
+    RestoreRequest,
+    SnapshotPart,
+    SnapshotRequest,
+    StageReply,
+    StageRequest,
+    SupplyRequest,
+    UnholdRequest,
+)
+
+T = TypeVar("T")
+
+
+class ReplicaServer:
+    """Serves `replica`, one session at a time.
+
+    Reports are forwarded from the end of the first snapshot on: what was reported before is superseded by it.
+    """
+
+    def __init__(self, replica: FullReplica) -> None:
+        self._replica = replica
+        self._control: Connection | None = None
+        self._tasks: asyncio.TaskGroup | None = None
+        self._pump: asyncio.Task[None] | None = None
+        self._work: set[asyncio.Task[object]] = set()
+        self._broken: BaseException | None = None
+        self._room = asyncio.Semaphore(REQUESTS_MAX)
+
+    async def serve(self, control: Connection) -> str:
+        """Enter the control connection, serve until it has ended, and return the reason.
+
+        Waits for changes that are being made by then: they are not interrupted by the end of a connection.
+        """
+        self._control = control
+        control.serve(self._answer)
+        async with control, asyncio.TaskGroup() as self._tasks:
+            reason = await control.wait_closed()
+            await self._stop_pump()
+        if self._work:
+            await asyncio.wait(self._work)
+        if self._broken is not None:
+            raise self._broken
+        return reason
+
+    async def answer_bulk(self, request: Message, incoming: Incoming) -> Message:
+        """Answer a request for content; for `Connection.serve` of a bulk connection, which the caller enters."""
+        match request:
+            case SupplyRequest():
+                async with closing(self._replica.supply(request.ref, request.offset)) as chunks:
+                    async for data in chunks:
+                        for start in range(0, len(data), CHUNK_BYTES):
+                            await incoming.send(Chunk(data[start : start + CHUNK_BYTES]))
+                return Done()
+            case PutRequest():
+                async with closing(_received(incoming, request.size - request.offset)) as chunks:
+                    is_good = await self._replica.put(request.digest, request.size, request.offset, chunks)
+                return PutReply(is_good)
+            case _:
+                raise Refusal(f"{type(request).__name__} is not served on this connection")
+
+    # Requests.
+
+    async def _answer(self, request: Message, incoming: Incoming) -> Message:
+        match request:
+            case SnapshotRequest():
+                return await self._snapshot(incoming)
+            case LookRequest():
+                return LookReply(await self._replica.look(request.is_full))
+            case FetchRequest():
+                return await self._fetch(request)
+            case StageRequest():
+                return StageReply(await self._replica.stage(request.digest, request.size))
+            case HistoryRequest():
+                return HistoryReply(tuple(await self._replica.history(request.path)))
+            case _:
+                return await self._change(request)
+
+    async def _change(self, request: Message) -> Message:
+        match request:
+            case ApplyRequest():
+                return ApplyReply(tuple(await self._complete(self._replica.apply(request.steps))))
+            case RestoreRequest():
+                return RestoreReply(await self._complete(self._replica.restore(request.version)))
+            case HoldRequest():
+                await self._complete(self._replica.hold(request.names))
+            case UnholdRequest():
+                await self._complete(self._replica.unhold(request.paths))
+            case ReleaseRequest():
+                await self._complete(self._replica.release(request.captures))
+            case _:
+                raise Refusal(f"{type(request).__name__} is not served on this connection")
+        return Done()
+
+    async def _fetch(self, request: FetchRequest) -> Message:
+        if any(ref.entry.size > INLINE_BYTES_MAX for ref in request.refs):
+            raise Refusal(f"only contents of at most {INLINE_BYTES_MAX} bytes are fetched; larger ones are supplied")
+        if sum(map(weight_of_ref, request.refs)) > BATCH_BYTES_MAX:
+            raise Refusal(f"contents of more than {BATCH_BYTES_MAX} bytes do not fit into one answer")
+        return FetchReply(tuple(await self._replica.fetch(request.refs)))
+
+    async def _complete(self, change: Coroutine[object, object, T]) -> T:
+        """Make a change to its end, whether or not the requester is still there to hear of it."""
+        await self._room.acquire()
+        task = asyncio.create_task(change)
+        self._work.add(task)
+        task.add_done_callback(self._completed)
+        return await asyncio.shield(task)
+
+    def _completed(self, task: asyncio.Task[object]) -> None:
+        self._work.discard(task)
+        self._room.release()
+        error = None if task.cancelled() else task.exception()
+        # A DirsyncError is told to the requester, if there still is one; anything else is a fault of this program.
+        if error is not None and not isinstance(error, DirsyncError):
+            self._broken = error
+
+    # Reports.
+
+    async def _snapshot(self, incoming: Incoming) -> Message:
+        # A report in the hands of the pump is older than the snapshot; captures are reported again after it.
+        await self._stop_pump()
+        try:
+            async with closing(self._replica.snapshot()) as batches:
+                async for entries in batches:
+                    for part in batched(entries, weight_of_row, CHUNK_BYTES):
+                        await incoming.send(SnapshotPart(part))
+        finally:
+            # Also where there is none: the far end waits for the report that the root is back.
+            self._start_pump()
+        return Done()
+
+    def _start_pump(self) -> None:
+        control = self._control
+        assert control is not None
+        assert self._tasks is not None
+        if control.is_open:
+            self._pump = self._tasks.create_task(self._forward_reports(control), name="reports")
+
+    async def _stop_pump(self) -> None:
+        if self._pump is not None:
+            self._pump.cancel()
+            await asyncio.wait([self._pump])
+            self._pump = None
+
+    async def _forward_reports(self, control: Connection) -> None:
+        while True:
+            for batch in batched(await self._replica.reports(), weight_of_report, BATCH_BYTES_MAX):
+                try:
+                    await control.notify(ReportsNotice(batch))
+                except Unreachable:
+                    return
+
+
+async def _received(incoming: Incoming, size: int) -> AsyncGenerator[bytes, None]:
+    """Yield what the requester sends, `size` bytes at most, until its empty chunk."""
+    left = size
+    while True:
+        chunk = await incoming.receive()
+        if not isinstance(chunk, Chunk):
+            raise Refusal(f"expected content, received {type(chunk).__name__}")
+        if not chunk.data:
+            return
+        left -= len(chunk.data)
+        if left < 0:
+            raise Refusal("more content was sent than announced")
+        yield chunk.data

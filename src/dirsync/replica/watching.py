@@ -1,0 +1,113 @@
+"""The watcher of a near replica, as the event loop sees it: hints become paths, marks prove that it is alive.
+
+Owns the crossing from the watcher's threads, and which hints are let in. Believes nothing else of what it hears.
+"""
+
+import asyncio
+import os
+import secrets
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from dirsync.core.events import EventName
+from dirsync.core.paths import RelPath, parse_path
+from dirsync.disk.hints import Hints
+from dirsync.disk.watch import Watcher
+from dirsync.errors import InvalidPath
+from dirsync.limits import BURST_HINTS
+from dirsync.replica.settling import Settling
+from dirsync.replica.site import Site
+
+_MARK_SECONDS = 2.0
+"""A mark that did not come by within this proves nothing."""
+
+
+class Watching:
+    """One watcher at a time. `on_doubt` is called where the root may be lost, `on_loss` where hints may be."""
+
+    def __init__(
+        self, site: Site, settling: Settling, on_doubt: Callable[[], None], on_loss: Callable[[], None]
+    ) -> None:
+        self._site = site
+        self._settling = settling
+        self._on_doubt = on_doubt
+        self._on_loss = on_loss
+        self._watcher: Watcher | None = None
+        self._marks: dict[bytes, asyncio.Future[None]] = {}
+
+    async def start(self) -> None:
+        """Begin to watch; whatever changes from now on is hinted at, or found by scanning."""
+        loop = asyncio.get_running_loop()
+        watcher: Watcher | None = None
+
+        def on_hints(hints: Hints) -> None:
+            loop.call_soon_threadsafe(self._take, watcher, hints)
+
+        def on_notice(reason: str) -> None:
+            loop.call_soon_threadsafe(self._site.emit, EventName.NOTICE, None, {"reason": reason})
+
+        watcher = Watcher(Path(self._site.directory), self._site.state / "watch", on_hints, on_notice)
+        self._watcher = watcher
+        await asyncio.to_thread(watcher.start)
+
+    async def stop(self) -> None:
+        """End the watcher and its threads."""
+        watcher, self._watcher = self._watcher, None
+        if watcher is not None:
+            await asyncio.to_thread(watcher.stop)
+
+    async def restart(self) -> None:
+        """Watch anew; what happened in between is left to a scan."""
+        await self.stop()
+        await self.start()
+
+    def avoid_links(self) -> None:
+        """Say that links to directories stand in the tree."""
+        if self._watcher is not None:
+            self._watcher.avoid_links()
+
+    async def barrier(self) -> bool:
+        """Wait until all hints so far have been taken; False where the watcher does not prove to be alive."""
+        watcher = self._watcher
+        if watcher is None:
+            return False
+        name = os.fsencode(secrets.token_hex(8))
+        seen: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._marks[name] = seen
+        try:
+            async with asyncio.timeout(_MARK_SECONDS):
+                await self._site.threads.record(partial(watcher.mark, name))
+                await seen
+                await self._site.threads.record(partial(watcher.unmark, name))
+        except (TimeoutError, OSError):
+            return False
+        finally:
+            del self._marks[name]
+        return True
+
+    def _take(self, watcher: Watcher | None, hints: Hints) -> None:
+        if self._watcher is not watcher or watcher is None:
+            return
+        if hints.is_scan_needed or (len(hints.paths) > BURST_HINTS and not watcher.tells_losses):
+            self._on_loss()
+        if b"" in hints.paths:
+            self._on_doubt()
+        self._settling.hint([path for raw in hints.paths if (path := self._checked(raw)) is not None])
+        for raw in hints.trees:
+            path = self._checked(raw)
+            if path is not None and not self._site.rules.ignores(path, True):
+                self._settling.hint_tree(path)
+        for name in hints.marks:
+            seen = self._marks.get(name)
+            if seen is not None and not seen.done():
+                seen.set_result(None)
+
+    def _checked(self, raw: bytes) -> RelPath | None:
+        if not raw:
+            return None
+        try:
+            path = parse_path(raw)
+        except InvalidPath:
+            return None  # nothing that could be carried has such a name; a scan gives the reason
+        return None if self._site.rules.hides(path) else path

@@ -1,0 +1,69 @@
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from dirsync.cli.printing import Notifications
+from dirsync.core.entry import Role
+from dirsync.core.events import Event, EventName
+
+
+def event(number: int) -> Event:
+    return Event(number, Role.A, EventName.NOTICE)
+
+
+def line(event: Event) -> str:
+    return f"{event.time_ns} ä"
+
+
+@pytest.fixture
+def pipe() -> Iterator[tuple[int, int]]:
+    ends = os.pipe()
+    yield ends
+    os.close(ends[0])
+
+
+def test_events_are_printed_in_order_and_at_once(pipe: tuple[int, int]) -> None:
+    reader, writer = pipe
+    with open(writer, "w", encoding="ascii") as stream, Notifications(stream, line) as notifications:
+        notifications.emit(event(1))
+        assert os.read(reader, 100) == b"1 \\xe4\n"
+        notifications.emit(event(2))
+        notifications.emit(event(3))
+    assert os.read(reader, 100) == b"2 \\xe4\n3 \\xe4\n"
+
+
+def test_nobody_reading_does_not_hold_the_server_up(pipe: tuple[int, int]) -> None:
+    reader, writer = pipe
+    with open(writer, "w", encoding="utf-8") as stream:
+        notifications = Notifications(stream, lambda event: line(event) * 1000)
+        with notifications:
+            for number in range(30_000):
+                notifications.emit(event(number))
+        assert os.read(reader, 2) == b"0 "
+        while notifications._thread.is_alive():
+            os.read(reader, 1 << 20)
+
+
+@pytest.mark.parametrize("path", ["/dev/full", None])
+def test_an_output_that_is_full_or_closed_is_no_error(path: str | None) -> None:
+    seen: list[int] = []
+
+    def note(event: Event) -> str:
+        seen.append(event.time_ns)
+        return line(event)
+
+    if path is None:
+        reader, writer = os.pipe()
+        os.close(reader)
+    else:
+        writer = os.open(path, os.O_WRONLY)
+    with open(writer, "w", encoding="utf-8") as stream, Notifications(stream, note) as notifications:
+        notifications.emit(event(1))
+        notifications.emit(event(2))
+    assert seen == [1, 2]
+
+
+def test_nowhere_to_print_is_quiet() -> None:
+    with Notifications(None, line) as notifications:
+        notifications.emit(event(1))

@@ -1,0 +1,40 @@
+"""A real root, staging and kept area for each test, and a check that no descriptor is leaked."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.disk.bench import Bench
+
+
+def _open_descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    before = _open_descriptors()
+    bench = Bench(tmp_path / "root", tmp_path / "state")
+    yield bench
+    bench.close()
+    assert _open_descriptors() == before
+
+
+@pytest.fixture
+def far_bench(tmp_path: Path) -> Iterator[Bench]:
+    """Put the state on another file system than the root."""
+    memory = Path("/dev/shm")
+    if not memory.is_dir() or memory.stat().st_dev == tmp_path.stat().st_dev:
+        pytest.skip("needs a second file system at /dev/shm")
+    state = memory / f"dirsync-{os.getpid()}-{tmp_path.name}"
+    before = _open_descriptors()
+    bench = Bench(tmp_path / "root", state)
+    yield bench
+    bench.close()
+    for directory, _, files in os.walk(state, topdown=False):
+        for name in files:
+            (Path(directory) / name).unlink()
+        Path(directory).rmdir()
+    assert _open_descriptors() == before

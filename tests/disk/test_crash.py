@@ -1,0 +1,123 @@
+"""A process that dies between any two system calls of an apply: nothing is torn, and nothing is lost."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dirsync.core.entry import Directory, Entry, File
+from dirsync.core.paths import RelPath
+from dirsync.disk import kept as kept_module
+from dirsync.disk import syscalls
+from dirsync.disk.kept import KeptArea
+from dirsync.disk.root import Root
+from dirsync.disk.staging import Staging
+from tests.disk.bench import OLD_NS, Bench, file_entry
+
+NEW = file_entry(b"new", OLD_NS + 1)
+_CALLS = ("fsync", "unlink", "utime", "fchmod", "open", "mkdir", "rmdir", "chmod")
+
+
+class _DeathAt:
+    """Ends this process just before the nth of the watched calls."""
+
+    def __init__(self, count: int) -> None:
+        self._left = count
+
+    def watch(self, owner: object, name: str) -> None:
+        real = getattr(owner, name)
+
+        def watched(*arguments: object, **options: object) -> object:
+            self._left -= 1
+            if self._left < 0:
+                os._exit(9)
+            return real(*arguments, **options)
+
+        setattr(owner, name, watched)
+
+
+def _dies(count: int, work: Callable[[], object]) -> bool:
+    """Run `work` in a child that dies at the given call; return whether it got so far."""
+    child = os.fork()
+    if child == 0:
+        death = _DeathAt(count)
+        for name in _CALLS:
+            death.watch(os, name)
+        death.watch(syscalls, "_renameat2")
+        death.watch(kept_module, "rename_noreplace")
+        work()
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    code = os.waitstatus_to_exitcode(status)
+    assert code in (0, 9)
+    return code == 9
+
+
+def _everything_kept(bench: Bench, path: str) -> set[bytes]:
+    """Recover as a start does; return the contents that can be brought back."""
+    root = Root.open(str(bench.directory))
+    staging, kept = Staging(root, bench.state), KeptArea(bench.state)
+    for stray in staging.recover(bench.path_of(path)):
+        assert stray.path == path.encode()
+        kept.keep(stray.directory, stray.name, stray.path, stray.entry)
+    assert staging.recover(bench.path_of(path)) == []
+    found = kept.orphans(set(), bench.path_of(path))
+    assert {each.file for each in found} == kept.files()
+    contents = {bench.kept_content(each.file) for each in found}
+    for file in kept.files():
+        kept.remove(file)
+    assert os.listdir(bench.state / "staging") == []
+    for each in (staging, kept, root):
+        each.close()
+    return contents
+
+
+@pytest.mark.parametrize(
+    ("intended", "linked"),
+    [(NEW, False), (NEW, True), (None, False), (None, True), (Directory(0o755), False)],
+    ids=["replace", "replace-linked", "delete", "delete-linked", "to-directory"],
+)
+def test_a_crash_anywhere_in_an_apply(bench: Bench, tmp_path: Path, intended: Entry | None, linked: bool) -> None:
+    points = 0
+    while True:
+        known = bench.make("f")
+        if linked:
+            os.link(bench.at("f"), tmp_path / "other")
+            known = bench.known("f")
+        content = b"new" if isinstance(intended, File) else None
+        died = _dies(points, lambda: bench.apply_one(bench.prepare("f", known, intended, content)))  # noqa: B023
+        target = bench.at("f")
+        is_old = target.is_file() and target.read_bytes() == b"old"
+        is_new = target.is_file() and target.read_bytes() == b"new"
+        assert is_old or is_new or not target.is_file()
+        assert is_old or b"old" in _everything_kept(bench, "f")
+        _everything_kept(bench, "f")
+        if target.is_dir():
+            target.rmdir()
+        target.unlink(missing_ok=True)
+        (tmp_path / "other").unlink(missing_ok=True)
+        points += 1
+        if not died:
+            break
+    assert points > 5
+
+
+def test_a_crash_anywhere_in_a_rename(bench: Bench) -> None:
+    from dirsync.core.plan import Action
+    from dirsync.disk.apply import Prepared
+
+    points = 0
+    died = True
+    while died:
+        known = bench.make("old")
+        assert isinstance(known.entry, File)
+        intended = file_entry(b"old", OLD_NS + 7)
+        action = Action(RelPath(b"new"), None, intended, renamed_from=RelPath(b"old"), expected_source=known.entry)
+        prepared = Prepared(action, None, None, known)
+        died = _dies(points, lambda: bench.apply_one(prepared))  # noqa: B023
+        (name,) = os.listdir(bench.directory)
+        assert bench.at(name).read_bytes() == b"old"
+        bench.at(name).unlink()
+        points += 1
+    assert points > 3

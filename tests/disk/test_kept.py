@@ -1,0 +1,69 @@
+import os
+
+import pytest
+
+from dirsync.core.entry import Symlink
+from dirsync.core.paths import RelPath
+from dirsync.core.versions import Why
+from dirsync.disk.kept import Kept, path_hash
+from dirsync.errors import DiskError
+from tests.disk.bench import Bench, file_entry
+
+F = RelPath(b"f")
+
+
+def _keep(bench: Bench, content: bytes = b"old") -> str:
+    known = bench.make("f", content)
+    file, entry = bench.kept.keep(bench.root.fd, b"f", F, known.entry)
+    assert entry == known.entry
+    return file
+
+
+def test_a_kept_file_is_read_and_removed(bench: Bench) -> None:
+    file = _keep(bench)
+    assert not bench.at("f").exists()
+    assert bench.kept_content(file) == b"old"
+    bench.kept.remove(file)
+    bench.kept.remove(file)
+    assert bench.kept.files() == set()
+    with pytest.raises(DiskError):
+        bench.kept.open(file)
+
+
+def test_two_of_one_path_are_two_files(bench: Bench) -> None:
+    one, two = _keep(bench, b"one"), _keep(bench, b"two")
+    assert (bench.kept_content(one), bench.kept_content(two)) == (b"one", b"two")
+    assert one.startswith(path_hash(F).decode())
+
+
+def test_orphans_are_what_no_record_names(bench: Bench) -> None:
+    recorded, orphan = _keep(bench, b"one"), _keep(bench, b"two")
+    bench.make("unknown")
+    bench.kept.keep(bench.root.fd, b"unknown", RelPath(b"unknown"), file_entry(b"old"))
+    assert bench.kept.orphans({recorded}, bench.path_of("f")) == [Kept(orphan, file_entry(b"two"), F, Why.REPLACED)]
+
+
+def test_a_link_is_kept_across_file_systems(far_bench: Bench) -> None:
+    bench = far_bench
+    bench.at("f").symlink_to("target")
+    file, entry = bench.kept.keep(bench.root.fd, b"f", F, Symlink(b"target"))
+    assert entry == Symlink(b"target")
+    assert os.readlink(bench.state / "versions" / file) == "target"
+    assert not bench.at("f").is_symlink()
+
+
+def test_a_copy_that_differs_says_what_it_is(far_bench: Bench) -> None:
+    bench = far_bench
+    bench.make("f", b"longer than expected")
+    file, entry = bench.kept.keep(bench.root.fd, b"f", F, file_entry(b"old"))
+    assert entry == file_entry(b"longer than expected")
+    assert bench.kept_content(file) == b"longer than expected"
+
+
+def test_the_second_look_reads_only_what_changed(bench: Bench) -> None:
+    file = _keep(bench)
+    path = bench.state / "versions" / file
+    assert bench.kept.second_look(file, file_entry(b"old")) == file_entry(b"old")
+    path.write_bytes(b"late")
+    found = bench.kept.second_look(file, file_entry(b"old"))
+    assert found == file_entry(b"late", path.stat().st_mtime_ns)

@@ -1,0 +1,246 @@
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dirsync.core.entry import File, Symlink
+from dirsync.core.paths import RelPath
+from dirsync.disk import syscalls
+from dirsync.disk.kept import path_hash
+from dirsync.disk.reading import SparseWriter, digest_of, read_whole
+from dirsync.disk.staging import Staged, Staging
+from dirsync.errors import DiskError
+from tests.disk.bench import Bench, file_entry
+
+F = RelPath(b"f")
+BIG = bytes(200_000) + b"x" * 300_000 + bytes(2_000_000) + b"y" * 10 + bytes(100_000)
+
+
+def _content(staged: Staged | None) -> bytes:
+    assert staged is not None
+    fd = os.open(staged.name, os.O_RDONLY, dir_fd=staged.directory)
+    try:
+        status = os.fstat(fd)
+        assert (status.st_dev, status.st_ino) == (staged.device, staged.inode)
+        assert status.st_mode & 0o777 == 0o600
+        return os.read(fd, 1 << 24)
+    finally:
+        os.close(fd)
+
+
+def _receive(staging: Staging, content: bytes, size: int, offset: int = 0) -> bool:
+    receiving = staging.receive(digest_of(content), size, offset)
+    receiving.write(content[offset:])
+    return receiving.finish()
+
+
+def test_written_content_must_be_what_it_is_said_to_be(bench: Bench) -> None:
+    assert _content(bench.staging.write(F, digest_of(b"new"), b"new")) == b"new"
+    assert bench.staging.write(F, digest_of(b"new"), b"other") is None
+    assert len(bench.staged_names()) == 1
+
+
+@pytest.mark.parametrize("has_clone", [True, False])
+def test_a_copy_is_verified_and_stays_sparse(bench: Bench, monkeypatch: pytest.MonkeyPatch, has_clone: bool) -> None:
+    if not has_clone:
+        monkeypatch.setattr("dirsync.disk.kept.clone", lambda *_: False)
+    bench.make("big", BIG)
+    with bench.at("big").open("rb") as source:
+        staged = bench.staging.copy(F, file_entry(BIG), source.fileno())
+        assert _content(staged) == BIG
+        assert staged is not None
+        assert os.stat(staged.name, dir_fd=staged.directory).st_blocks * 512 < 600_000 or has_clone
+        assert bench.staging.copy(F, file_entry(BIG[:-1]), source.fileno()) is None
+    bench.staging.discard(staged)
+    assert bench.staged_names() == []
+
+
+def test_a_transfer_is_received_in_pieces_and_resumed(bench: Bench) -> None:
+    digest = digest_of(BIG)
+    assert bench.staging.received(digest) == 0
+    receiving = bench.staging.receive(digest, len(BIG), 0)
+    assert bench.staging.is_receiving
+    receiving.write(BIG[:150_001])
+    receiving.abandon()
+    assert not bench.staging.is_receiving
+    assert bench.staging.received(digest) == 150_001
+    assert bench.staging.take(F, digest) is None
+    receiving = bench.staging.receive(digest, len(BIG), 150_001)
+    for at in range(150_001, len(BIG), 99_999):
+        receiving.write(BIG[at : at + 99_999])
+    assert receiving.finish()
+    assert bench.staging.received(digest) == len(BIG)
+    staged = bench.staging.take(F, digest)
+    assert _content(staged) == BIG
+    assert bench.staging.received(digest) == 0
+
+
+def test_a_transfer_that_ends_in_a_hole_can_be_resumed_there(bench: Bench) -> None:
+    digest = digest_of(bytes(300_000))
+    receiving = bench.staging.receive(digest, 300_000, 0)
+    receiving.write(bytes(200_000))
+    receiving.abandon()
+    assert bench.staging.received(digest) == 200_000
+    assert _receive(bench.staging, bytes(300_000), 300_000, 200_000)
+
+
+@pytest.mark.parametrize(("size", "sent"), [(3, b"abd"), (3, b"ab"), (4, b"abc")])
+def test_a_wrong_content_is_not_accepted(bench: Bench, size: int, sent: bytes) -> None:
+    receiving = bench.staging.receive(digest_of(b"abc"), size, 0)
+    receiving.write(sent)
+    assert not receiving.finish()
+    assert bench.staged_names() == []
+    assert not bench.staging.is_receiving
+
+
+def test_more_than_announced_is_refused(bench: Bench) -> None:
+    receiving = bench.staging.receive(digest_of(b"abc"), 3, 0)
+    with pytest.raises(DiskError, match="more content"):
+        receiving.write(b"abcd")
+    receiving.abandon()
+
+
+def test_a_content_is_received_once_at_a_time(bench: Bench) -> None:
+    receiving = bench.staging.receive(digest_of(b"abc"), 3, 0)
+    with pytest.raises(DiskError, match="already"):
+        bench.staging.receive(digest_of(b"abc"), 3, 0)
+    receiving.abandon()
+    with pytest.raises(DiskError, match="only 0 bytes"):
+        bench.staging.receive(digest_of(b"abc"), 3, 2)
+    assert _receive(bench.staging, b"abc", 3)
+
+
+def test_one_received_content_serves_several_paths(bench: Bench) -> None:
+    assert _receive(bench.staging, BIG, len(BIG))
+    digest = digest_of(BIG)
+    one, two = bench.staging.take(F, digest), bench.staging.take(RelPath(b"g"), digest)
+    assert one is not None
+    assert two is not None
+    assert one.inode != two.inode
+    assert _content(one) == _content(two) == BIG
+    assert bench.staging.take(F, digest_of(b"never")) is None
+
+
+def test_a_full_disk_is_told_and_leaves_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(28, "full")
+
+    bench.make("source")
+    monkeypatch.setattr(os, "pwrite", refuse)
+    monkeypatch.setattr("dirsync.disk.kept.clone", lambda *_: False)
+    with pytest.raises(DiskError, match="no space left"):
+        bench.staging.write(F, digest_of(b"new"), b"new")
+    with bench.at("source").open("rb") as source, pytest.raises(DiskError, match="no space left"):
+        bench.staging.copy(F, file_entry(b"old"), source.fileno())
+    assert bench.staged_names() == []
+    receiving = bench.staging.receive(digest_of(b"abc"), 3, 0)
+    with pytest.raises(DiskError, match="no space left"):
+        receiving.write(b"abc")
+    receiving.abandon()
+
+
+def test_a_failed_sync_is_not_trusted(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: int) -> None:
+        raise OSError(5, "broken")
+
+    receiving = bench.staging.receive(digest_of(b"abc"), 3, 0)
+    receiving.write(b"abc")
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(DiskError):
+        receiving.finish()
+    assert bench.staging.received(digest_of(b"abc")) == 0
+
+
+def test_short_writes_are_completed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda fd, data, at: real(fd, bytes(data)[:7], at))
+    content = bytes(range(256)) * 3
+    assert _content(bench.staging.write(F, digest_of(content), content)) == content
+
+
+def test_discard_leaves_what_is_not_ours(bench: Bench) -> None:
+    staged = bench.staging.write(F, digest_of(b"new"), b"new")
+    assert staged is not None
+    os.rename(staged.name, b"beside", src_dir_fd=staged.directory, dst_dir_fd=staged.directory)
+    fd = os.open(staged.name, os.O_CREAT | os.O_WRONLY, dir_fd=staged.directory)
+    os.close(fd)
+    bench.staging.discard(staged)
+    assert os.fsdecode(staged.name) in bench.staged_names()
+
+
+def test_recovery_tells_ours_from_somebodys(bench: Bench) -> None:
+    bench.staging.write(F, digest_of(b"new"), b"new")
+    bench.staging.link(F, b"target")
+    bench.staging.directory(F)
+    _receive(bench.staging, b"whole", 5)
+    partial = bench.staging.receive(digest_of(b"partial"), 7, 0)
+    partial.write(b"par")
+    partial.abandon()
+    home = bench.state / "staging"
+    prefix = path_hash(F).decode()
+    (home / f"{prefix}-{digest_of(b'staged').hex()}-1").write_bytes(b"somebody's")
+    (home / f"{prefix}-{digest_of(b'staged').hex()}-2").symlink_to("somewhere")
+    (home / f"{'0' * 32}-{'0' * 64}-3").write_bytes(b"of an unknown path")
+    fresh = Staging(bench.root, bench.state)
+    strays = fresh.recover(bench.path_of("f"))
+    found = {(each.path, each.entry.digest if isinstance(each.entry, File) else each.entry) for each in strays}
+    assert found == {
+        (F, digest_of(b"somebody's")),
+        (F, Symlink(b"somewhere")),
+        (None, digest_of(b"of an unknown path")),
+    }
+    assert fresh.received(digest_of(b"whole")) == 5
+    assert fresh.received(digest_of(b"partial")) == 3
+    assert len(os.listdir(home)) == 5
+    os.utime(home / (digest_of(b"partial").hex() + ".part"), (1, 1))
+    fresh.recover(bench.path_of("f"))
+    assert fresh.received(digest_of(b"partial")) == 0
+    fresh.close()
+
+
+def test_the_directory_in_the_root_is_found_again_after_a_crash(far_bench: Bench) -> None:
+    bench = far_bench
+    staged = bench.staging.write(F, digest_of(b"new"), b"new")
+    (hidden,) = os.listdir(bench.directory)
+    assert bench.at(hidden).stat().st_mode & 0o777 == 0o700
+    fresh = Staging(bench.root, bench.state)
+    assert fresh.is_staging(RelPath(os.fsencode(hidden)))
+    assert fresh.recover(bench.path_of("f")) == []
+    fresh.tidy()
+    fresh.close()
+    assert os.listdir(bench.directory) == []
+    assert staged is not None
+    bench.staging.discard(staged)
+
+
+def test_a_mount_is_found_out_without_leaving_a_trace(bench: Bench, tmp_path: Path) -> None:
+    here = os.open(tmp_path, os.O_RDONLY)
+    assert syscalls.can_rename_between(here, bench.root.fd)
+    memory = Path("/dev/shm")
+    if memory.is_dir() and memory.stat().st_dev != tmp_path.stat().st_dev:
+        there = os.open(memory, os.O_RDONLY)
+        assert not syscalls.can_rename_between(there, bench.root.fd)
+        os.close(there)
+    os.close(here)
+    assert os.listdir(bench.directory) == []
+
+
+blocks = st.lists(st.one_of(st.integers(1, 150_000).map(bytes), st.binary(min_size=1, max_size=2_000)), max_size=8)
+
+
+@given(parts=blocks)
+def test_what_is_written_sparse_reads_the_same(tmp_path_factory: pytest.TempPathFactory, parts: list[bytes]) -> None:
+    path = tmp_path_factory.getbasetemp() / "sparse"
+    fd = os.open(path, os.O_RDWR | os.O_CREAT)
+    try:
+        writer = SparseWriter(fd)
+        for part in parts:
+            writer.write(part)
+        writer.finish()
+        content = b"".join(parts)
+        assert path.read_bytes() == content
+        assert read_whole(fd, len(content)).digest == digest_of(content)
+    finally:
+        os.close(fd)

@@ -1,0 +1,221 @@
+"""Two real servers on two real directories, and the commands people type, for tests.
+
+Waiting is always for something that was said (an event, the end of a command), never for time to pass; the time limits
+only end a test that would hang.
+"""
+
+import json
+import os
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+SECONDS_MAX = 40.0
+_BIN = Path(sys.executable).parent
+
+Said = dict[str, object]
+Tree = dict[bytes, tuple[object, ...]]
+
+
+def tree_of(root: Path) -> Tree:
+    """Return what a person would compare: contents, times to the nanosecond, permission bits, link texts."""
+    found: Tree = {}
+    top = os.fsencode(root)
+    for directory, directories, files in os.walk(top):
+        for name in directories + files:
+            path = os.path.join(directory, name)
+            status = os.lstat(path)
+            key = os.path.relpath(path, top)
+            if stat.S_ISLNK(status.st_mode):
+                found[key] = ("link", os.readlink(path))
+            elif stat.S_ISDIR(status.st_mode):
+                found[key] = ("directory", stat.S_IMODE(status.st_mode) & 0o777)
+            elif stat.S_ISREG(status.st_mode):
+                with open(path, "rb") as file:
+                    content = file.read()
+                found[key] = ("file", content, status.st_mtime_ns, stat.S_IMODE(status.st_mode) & 0o777)
+            else:
+                found[key] = ("other",)
+    return found
+
+
+class Server:
+    """One running `dirsync serve`, and everything it has said."""
+
+    def __init__(self, role: str, config: Path, environment: dict[str, str]) -> None:
+        self.role = role
+        self.said: list[Said] = []
+        self._heard = threading.Condition()
+        self.process = subprocess.Popen(
+            [_BIN / "dirsync", "serve", "--role", role, "--config", config, "--log-format", "json"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+        self.complaints: list[str] = []
+        self._readers = [
+            threading.Thread(target=self._read_events, daemon=True),
+            threading.Thread(target=self._read_complaints, daemon=True),
+        ]
+        for reader in self._readers:
+            reader.start()
+
+    def _read_events(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            with self._heard:
+                self.said.append(json.loads(line))
+                self._heard.notify_all()
+        with self._heard:
+            self._heard.notify_all()
+
+    def _read_complaints(self) -> None:
+        assert self.process.stderr is not None
+        self.complaints.extend(self.process.stderr)
+
+    def events(self, name: str, **fields: object) -> list[Said]:
+        """Return what was said under this name, with these fields."""
+        with self._heard:
+            said = list(self.said)
+        return [e for e in said if e["event"] == name and all(e.get(k.rstrip("_")) == v for k, v in fields.items())]
+
+    def wait_event(self, name: str, count: int = 1, **fields: object) -> Said:
+        """Wait until this was said so many times, and return the last one."""
+
+        def is_said() -> bool:
+            return len(self.events(name, **fields)) >= count or self.process.poll() is not None
+
+        with self._heard:
+            is_there = self._heard.wait_for(is_said, SECONDS_MAX)
+        found = self.events(name, **fields)
+        if not is_there or len(found) < count:
+            tail = "\n".join(map(str, self.said[-15:]))
+            raise AssertionError(
+                f"{self.role} did not say {name} {fields} {count} times; it said at last\n{tail}\n{self.complaints}"
+            )
+        return found[count - 1]
+
+    def stop(self) -> int:
+        """End it as a person does, and return its exit status."""
+        self.process.terminate()
+        return self._end()
+
+    def kill(self) -> None:
+        """End it as a power cut of this process."""
+        self.process.kill()
+        self._end()
+
+    def _end(self) -> int:
+        status = self.process.wait(SECONDS_MAX)
+        for reader in self._readers:
+            reader.join(SECONDS_MAX)
+        for stream in (self.process.stdout, self.process.stderr):
+            assert stream is not None
+            stream.close()
+        return status
+
+
+class Pair:
+    """Two directories, their configuration, and whichever servers run on them."""
+
+    def __init__(self, home: Path, extra: str = "") -> None:
+        self.home = home
+        self.a, self.b = home / "directory_a", home / "directory_b"
+        self.state = home / "state"
+        for directory in (self.a, self.b):
+            directory.mkdir()
+        self.config = home / "config.toml"
+        self.config.write_text(
+            f'[a]\ndirectory = "directory_a"\nlisten = "127.0.0.1:0"\n'
+            f'[b]\ndirectory = "directory_b"\nlisten = "127.0.0.1:0"\n'
+            f'[state]\ndirectory = "state"\n[security]\nkey = "state/key.pem"\n{extra}'
+        )
+        self.environment = os.environ | {"XDG_CACHE_HOME": str(home / "cache"), "TZ": "UTC"}
+        self.running: dict[str, Server] = {}
+
+    def start(self, *roles: str) -> None:
+        """Start servers and wait until they are ready; of both, until they are connected and in sync."""
+        for role in roles:
+            self.running[role] = Server(role, self.config, self.environment)
+        for role in roles:
+            self.running[role].wait_event("ready")
+        if len(self.running) == 2:
+            self.settle()
+
+    @property
+    def server_a(self) -> Server:
+        """The running Server A."""
+        return self.running["a"]
+
+    @property
+    def server_b(self) -> Server:
+        """The running Server B."""
+        return self.running["b"]
+
+    def stop(self, *roles: str) -> None:
+        """Stop servers; each ends cleanly."""
+        for role in roles or tuple(self.running):
+            server = self.running.pop(role)
+            status = server.stop()
+            assert status == 0, (role, status, server.complaints)
+
+    def kill(self, *roles: str) -> None:
+        """Kill servers."""
+        for role in roles:
+            self.running.pop(role).kill()
+
+    def close(self) -> None:
+        """End whatever still runs; a server that had died by itself is a failure."""
+        for server in list(self.running.values()):
+            was_running = server.process.poll() is None
+            server.kill()
+            assert was_running, (server.role, server.process.returncode, server.complaints)
+        self.running.clear()
+
+    def command(self, *words: str | bytes | Path, is_ok: bool | None = True) -> subprocess.CompletedProcess[str]:
+        """Run `dirsync …` or `lab3 …` as a person would. `is_ok`: whether it must succeed; None for either."""
+        name, *rest = words
+        result = subprocess.run(
+            [_BIN / str(name), *rest, "--config", self.config],
+            capture_output=True,
+            text=True,
+            errors="surrogateescape",
+            env=self.environment,
+            timeout=SECONDS_MAX + 20,
+            check=False,
+        )
+        assert "Traceback" not in result.stderr, result.stderr
+        if is_ok is not None:
+            assert (result.returncode == 0) is is_ok, (words, result.returncode, result.stdout, result.stderr)
+        return result
+
+    def lab3(self, *words: str | bytes, is_ok: bool | None = True) -> str:
+        """Run `lab3 …` and return what it printed."""
+        return self.command("lab3", *words, is_ok=is_ok).stdout
+
+    def rows(self) -> list[Said]:
+        """Return the rows of `lab3 ls --json`."""
+        rows: list[Said] = json.loads(self.lab3("ls", "--json"))["files"]
+        return rows
+
+    def settle(self) -> Tree:
+        """Have dirsync say that it is in sync, compare the trees independently, and return the one they are."""
+        self.command("dirsync", "wait", "--timeout", str(SECONDS_MAX))
+        a, b = tree_of(self.a), tree_of(self.b)
+        differing = {path for path in a.keys() | b.keys() if a.get(path) != b.get(path)}
+        assert not differing, {path: (a.get(path), b.get(path)) for path in sorted(differing)[:5]}
+        return a
+
+
+def wait_until(condition: Callable[[], bool], what: str) -> None:
+    """Poll for what no program announces (a file of another program); used only where there is nothing to wait on."""
+    pause = threading.Event()
+    waited = 0.0
+    while not condition():
+        pause.wait(0.01)
+        waited += 0.01
+        assert waited < SECONDS_MAX, f"waited in vain for {what}"

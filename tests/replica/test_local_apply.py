@@ -1,0 +1,295 @@
+"""A near replica does what it is told, guarded, and does not report its own work."""
+
+import asyncio
+import os
+
+import pytest
+from blake3 import blake3
+
+from dirsync.core.entry import Digest, Directory, File, Problem, Symlink
+from dirsync.core.events import EventName
+from dirsync.core.plan import Action
+from dirsync.core.reports import (
+    Applied,
+    Change,
+    ContentAt,
+    ContentOfCapture,
+    ContentOfVersion,
+    HeldName,
+    Missing,
+    Refused,
+    Step,
+)
+from dirsync.core.versions import Why
+from dirsync.errors import Refusal
+from dirsync.limits import INLINE_BYTES_MAX
+from tests.replica.local_ground import local_ground, rel
+
+
+def a_file(content: bytes, mtime_ns: int = 10**18, mode: int = 0o644) -> File:
+    return File(Digest(blake3(content).digest()), len(content), mtime_ns, mode)
+
+
+def add(name: str, content: bytes) -> Step:
+    return Step(Action(rel(name), None, a_file(content)), content)
+
+
+async def chunks_of(content: bytes, size: int = 65_536):
+    for start in range(0, len(content), size):
+        yield content[start : start + size]
+
+
+async def test_an_apply_is_not_echoed(tmp_path):
+    async with local_ground(tmp_path) as ground:
+        steps = [Step(Action(rel("d"), None, Directory(0o750))), *(add(f"d/f{n}", b"%d" % n) for n in range(40))]
+        steps.append(Step(Action(rel("l"), None, Symlink(b"d/f1"))))
+        assert all(isinstance(result, Applied) for result in await ground.replica.apply(steps))
+        assert ground.read("d/f7") == b"7"
+        assert os.readlink(ground.path("l")) == b"d/f1"
+        assert os.stat(ground.path("d/f7")).st_mtime_ns == 10**18
+        assert await ground.drain() == []
+        changed = Step(Action(rel("d/f7"), a_file(b"7"), a_file(b"new", 2 * 10**18)), b"new")
+        gone = Step(Action(rel("d/f8"), a_file(b"8"), None))
+        moved = Step(Action(rel("d/g"), None, a_file(b"9"), renamed_from=rel("d/f9"), expected_source=a_file(b"9")))
+        results = await ground.replica.apply([changed, gone, moved])
+        assert [type(result) for result in results] == [Applied, Applied, Applied]
+        assert results[2].is_renamed
+        assert await ground.drain() == []
+        await ground.replica.look(is_full=True)
+        assert await ground.drain() == []
+        assert ground.of(EventName.DETECTED) == []
+        assert ground.replica.files == 40
+
+
+async def test_a_surprise_is_refused_and_reported(tmp_path):
+    async with local_ground(tmp_path) as ground:
+        ground.write("a", b"somebody's")
+        (result,) = await ground.replica.apply([add("a", b"ours")])
+        assert isinstance(result, Refused)
+        assert result.found.digest == a_file(b"somebody's").digest
+        assert ground.read("a") == b"somebody's"
+        change = await ground.until("a", File)
+        assert change.content == b"somebody's"
+
+
+async def test_missing_content_is_asked_for_received_and_used(tmp_path):
+    async with local_ground(tmp_path) as ground:
+        content = bytes(range(256)) * 4_000
+        step = Step(Action(rel("big"), None, a_file(content)))
+        digest = a_file(content).digest
+        assert await ground.replica.apply([step]) == [Missing(digest)]
+        assert await ground.replica.stage(digest, len(content)) == 0
+        with pytest.raises(ConnectionError):
+            await ground.replica.put(digest, len(content), 0, broken_off(content))
+        have = await ground.replica.stage(digest, len(content))
+        assert 0 < have < len(content)
+        assert await ground.replica.put(digest, len(content), have, chunks_of(content[have:]))
+        assert await ground.replica.stage(digest, len(content)) == len(content)
+        assert isinstance((await ground.replica.apply([step]))[0], Applied)
+        assert ground.read("big") == content
+        assert await ground.drain() == []
+
+
+async def broken_off(content: bytes):
+    yield content[: 600_000]
+    raise ConnectionError
+
+
+async def test_content_that_is_here_is_found_by_digest(tmp_path):
+    async with local_ground(tmp_path, is_started=False) as ground:
+        ground.write("a", b"same")
+        await ground.snapshot()
+        copy = Step(Action(rel("b"), None, a_file(b"same")))
+        assert isinstance((await ground.replica.apply([copy]))[0], Applied)
+        assert ground.read("b") == b"same"
+        for name in ("a", "b"):
+            here = File(a_file(b"same").digest, 4, os.stat(ground.path(name)).st_mtime_ns, 0o644)
+            assert isinstance((await ground.replica.apply([Step(Action(rel(name), here, None))]))[0], Applied)
+        kept = Step(Action(rel("c"), None, a_file(b"same")))
+        assert isinstance((await ground.replica.apply([kept]))[0], Applied)
+        assert ground.read("c") == b"same"
+
+
+async def test_an_edit_during_an_apply_is_reported(tmp_path):
+    async with local_ground(tmp_path) as ground:
+        task = asyncio.ensure_future(ground.replica.apply([add(f"f{n}", b"%d" % n) for n in range(100)]))
+        while not os.path.exists(ground.path("f0")):
+            await asyncio.sleep(0)
+        ground.write("f0", b"edited")
+        await task
+        await ground.drain()
+        assert ground.seen[rel("f0")].digest == a_file(b"edited").digest
+
+
+async def test_contents_are_supplied_while_they_are_what_was_asked_for(tmp_path):
+    async with local_ground(tmp_path, is_started=False) as ground:
+        content = os.urandom(3_000_000)
+        ground.write("big", content)
+        ground.write("small", b"small")
+        seen = await ground.snapshot()
+        big = ContentAt(rel("big"), seen[rel("big")])
+        parts = [part async for part in ground.replica.supply(big, 1_000)]
+        assert b"".join(parts) == content[1_000:]
+        small = ContentAt(rel("small"), seen[rel("small")])
+        other = ContentAt(rel("small"), a_file(b"other"))
+        assert list(await ground.replica.fetch([small, other, big])) == [b"small", None, None]
+        supplying = ground.replica.supply(big, 0)
+        await anext(supplying)
+        ground.write("big", b"short")
+        with pytest.raises(Refusal):
+            async for _ in supplying:
+                pass
+        with pytest.raises(Refusal):
+            await anext(ground.replica.supply(big, 0))
+
+
+async def test_history_and_restore(tmp_path):
+    async with local_ground(tmp_path) as ground:
+        await ground.replica.apply([Step(Action(rel("d"), None, Directory(0o755))), add("d/a", b"one")])
+        two = Step(Action(rel("d/a"), a_file(b"one"), a_file(b"two", 3 * 10**18)), b"two")
+        (replaced,) = await ground.replica.apply([two])
+        gone = Action(rel("d/a"), a_file(b"two", 3 * 10**18), None)
+        deleted, _ = await ground.replica.apply([Step(gone), Step(Action(rel("d"), Directory(0o755), None))])
+        history = await ground.replica.history(rel("d/a"))
+        assert [(version.id, version.why) for version in history] == [
+            (deleted.kept, Why.DELETED),
+            (replaced.kept, Why.REPLACED),
+        ]
+        reference = ContentOfVersion(replaced.kept, history[1].entry)
+        assert list(await ground.replica.fetch([reference])) == [b"one"]
+        assert await ground.replica.restore(replaced.kept) == history[1]
+        assert ground.read("d/a") == b"one"
+        await ground.drain()
+        assert ground.seen[rel("d/a")] == a_file(b"one")
+        assert (rel("d/a"), {"change": "added", "size": 3}) in ground.of(EventName.DETECTED)
+        for unknown in ("a999", "b1", "x", "a-1", "a"):
+            with pytest.raises(Refusal):
+                await ground.replica.restore(unknown)
+
+
+async def test_versions_have_bounds(tmp_path):
+    async with local_ground(tmp_path) as ground:
+        before = None
+        for number in range(4):
+            content = b"%d" % number * 100
+            await ground.replica.apply([Step(Action(rel("a"), before, a_file(content)), content)])
+            before = a_file(content)
+        assert len(await ground.replica.history(rel("a"))) == 3
+    async with local_ground(tmp_path, versions_max_bytes=150) as ground:
+        while len(await ground.replica.history(rel("a"))) != 1:
+            await asyncio.sleep(0.001)
+        assert len(os.listdir(ground.state / "versions")) == 1
+
+
+async def test_states_of_a_held_name_are_captured_in_order(tmp_path):
+    async with local_ground(tmp_path, is_started=False) as ground:
+        ground.write("a", b"zero")
+        seen = await ground.snapshot()
+        await ground.replica.hold([HeldName(rel("a"), seen[rel("a")])])
+        wanted = [b"one", b"x" * (INLINE_BYTES_MAX + 1), None, b"three"]
+        for content in wanted:
+            if content is None:
+                os.unlink(ground.path("a"))
+            else:
+                ground.write("a", content)
+            await ground.replica.look(is_full=False)
+        changes = [*await ground.next()]
+        assert [change.found and change.found.digest for change in changes] == [
+            content and a_file(content).digest for content in wanted
+        ]
+        captures = [change.capture for change in changes]
+        assert captures == sorted(captures)
+        assert captures[0] > 0
+        large = ContentOfCapture(captures[1], changes[1].found)
+        assert b"".join([part async for part in ground.replica.supply(large, 0)]) == wanted[1]
+        assert [change.content for change in changes] == [b"one", None, None, b"three"]
+        await ground.replica.release(captures[:2])
+        await ground.snapshot()
+        again = await ground.next()
+        assert [change.capture for change in again] == captures[2:]
+        with pytest.raises(Refusal):
+            await anext(ground.replica.supply(large, 0))
+        await ground.replica.unhold([rel("a")])
+        assert await ground.drain() == []
+        assert os.listdir(ground.state / "captures") == []
+        ground.write("a", b"four")
+        assert (await ground.until("a", File)).capture == 0
+
+
+async def test_captures_survive_a_restart(tmp_path):
+    async with local_ground(tmp_path) as ground:
+        await ground.replica.hold([HeldName(rel("a"), None)])
+        ground.write("a", b"one")
+        (change,) = await ground.next()
+        assert change.capture
+    (tmp_path / "root" / "a").write_bytes(b"two")
+    async with local_ground(tmp_path) as ground:
+        await ground.replica.look(is_full=False)
+        changes = [report for report in await ground.replica.reports() if isinstance(report, Change)]
+        assert [found.found.digest for found in changes] == [a_file(b"one").digest, a_file(b"two").digest]
+        assert changes[0].capture == change.capture
+        assert list(await ground.replica.fetch([ContentOfCapture(change.capture, change.found)])) == [b"one"]
+
+
+async def test_what_is_not_seen_is_captured_at_once(tmp_path):
+    async with local_ground(tmp_path, is_started=False) as ground:
+        ground.write("a", b"present")
+        await ground.snapshot()
+        await ground.replica.hold([HeldName(rel("a"), a_file(b"older"))])
+        (change,) = await ground.next()
+        assert change.capture
+        assert change.content == b"present"
+
+
+async def test_a_given_state_is_no_update_of_a_held_name(tmp_path):
+    async with local_ground(tmp_path) as ground:
+        await ground.replica.hold([HeldName(rel("a"), None)])
+        await ground.replica.apply([add("a", b"given")])
+        assert await ground.drain() == []
+
+
+async def test_without_room_the_directory_keeps_the_only_copy(tmp_path):
+    async with local_ground(tmp_path, locks_max_bytes=10) as ground:
+        await ground.replica.hold([HeldName(rel("a"), None)])
+        ground.write("a", b"12345678")
+        (first,) = await ground.next()
+        ground.write("a", b"abcdefgh")
+        assert await ground.drain() == []
+        await ground.replica.look(is_full=True)
+        assert len(ground.of(EventName.NOTICE)) == 1
+        await ground.replica.release([first.capture])
+        (second,) = await ground.next()
+        assert second.capture > first.capture
+        assert second.content == b"abcdefgh"
+
+
+async def test_a_newly_ignored_name_is_no_deletion(tmp_path):
+    async with local_ground(tmp_path, is_started=False) as ground:
+        ground.write("keep", b"1")
+        ground.write("cache/x.tmp", b"1")
+        await ground.snapshot()
+        await ground.replica.set_ignore(["*.tmp"])
+        await ground.replica.look(is_full=True)
+        assert await ground.drain() == []
+        assert ground.replica.files == 1
+        ground.write("cache/y.tmp", b"1")
+        ground.write("other", b"1")
+        await ground.until("other", File)
+        assert rel("cache/y.tmp") not in ground.seen
+        await ground.replica.set_ignore([])
+        await ground.replica.look(is_full=True)
+        await ground.drain()
+        assert isinstance(ground.seen[rel("cache/y.tmp")], File)
+
+
+async def test_a_problem_passes(tmp_path, monkeypatch):
+    async with local_ground(tmp_path) as ground:
+        import dirsync.replica.looking as looking
+
+        real = looking.probe
+        monkeypatch.setattr(looking, "probe", lambda *args, **kwargs: Problem("the disk is tired"))
+        ground.write("a", b"1")
+        await ground.until("a", Problem)
+        assert ground.of(EventName.ERROR) == [(rel("a"), {"reason": "the disk is tired"})]
+        monkeypatch.setattr(looking, "probe", real)
+        await ground.until("a", File)

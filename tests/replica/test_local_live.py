@@ -1,0 +1,157 @@
+"""A near replica sees what happens in its directory, at once and truly."""
+
+import asyncio
+import os
+
+from dirsync.core.entry import Directory, File, Symlink
+from dirsync.core.events import EventName
+from tests.replica.local_ground import local_ground, rel
+
+
+async def test_snapshot_holds_everything(tmp_path):
+    async with local_ground(tmp_path, is_started=False) as ground:
+        ground.write("a", b"one")
+        ground.write("d/b", b"two")
+        os.symlink("a", ground.path("l"))
+        seen = await ground.snapshot()
+        assert {path: type(entry) for path, entry in seen.items()} == {
+            rel("a"): File,
+            rel("d"): Directory,
+            rel("d/b"): File,
+            rel("l"): Symlink,
+        }
+        assert (ground.replica.files, ground.replica.size) == (3, 7)
+
+
+async def test_a_new_file_is_reported_with_its_content(tmp_path):
+    async with local_ground(tmp_path) as ground:
+        ground.write("a", b"content")
+        change = await ground.until("a", File)
+        assert change.content == b"content"
+        assert change.age_ms >= 0
+        assert (rel("a"), {"change": "added", "size": 7}) in ground.of(EventName.DETECTED)
+
+
+async def test_every_file_of_a_burst_is_reported(tmp_path):
+    async with local_ground(tmp_path) as ground:
+        for number in range(2_000):
+            ground.write(f"d{number % 20}/e{number % 7}/f{number}", b"%d" % number)
+        wanted = {rel(f"d{number % 20}/e{number % 7}/f{number}") for number in range(2_000)}
+        while not wanted <= ground.seen.keys():
+            await ground.next()
+        assert ground.replica.files == 2_000
+        assert await ground.drain() == []
+
+
+async def test_only_the_last_of_many_overwrites_counts(tmp_path):
+    async with local_ground(tmp_path) as ground:
+        for number in range(200):
+            ground.write("a", b"%d" % number)
+            if number % 20 == 0:
+                await asyncio.sleep(0)
+        await ground.drain()
+        assert ground.seen[rel("a")].size == 3
+        change = [report for report in ground.reports if report.path == rel("a")][-1]
+        assert change.content == b"199"
+
+
+async def test_a_rename_is_one_report_without_a_reading(tmp_path, monkeypatch):
+    async with local_ground(tmp_path, is_started=False) as ground:
+        ground.write("old", b"x" * 100_000)
+        os.utime(ground.path("old"), ns=(10**18, 10**18))
+        await ground.snapshot()
+        os.rename(ground.path("old"), ground.path("new"))
+        changes = await ground.next()
+        assert {change.path: change.found for change in changes} == {
+            rel("old"): None,
+            rel("new"): ground.seen[rel("new")],
+        }
+        assert isinstance(ground.seen[rel("new")], File)
+        assert {fields["change"] for _, fields in ground.of(EventName.DETECTED)} == {"added", "deleted"}
+
+
+async def test_a_renamed_directory_is_one_report(tmp_path):
+    async with local_ground(tmp_path, is_started=False) as ground:
+        for number in range(600):
+            ground.write(f"d/s/f{number}", b"%d" % number)
+            os.utime(ground.path(f"d/s/f{number}"), ns=(10**18, 10**18))
+        await ground.snapshot()
+        os.rename(ground.path("d"), ground.path("e"))
+        changes = await ground.drain()
+        gone = {change.path for change in changes if change.found is None}
+        come = {change.path for change in changes if change.found is not None}
+        assert len(gone) == len(come) == 602
+        assert {path.replace(b"d/", b"e/", 1) for path in gone - {rel("d")}} == come - {rel("e")}
+
+
+async def test_a_tree_moved_in_and_one_removed(tmp_path):
+    async with local_ground(tmp_path) as ground:
+        outside = tmp_path / "outside" / "x" / "y"
+        outside.mkdir(parents=True)
+        for number in range(50):
+            (outside / f"f{number}").write_text(str(number))
+        os.rename(tmp_path / "outside", ground.path("in"))
+        await ground.drain()
+        assert len([path for path in ground.seen if path.startswith(b"in/x/y/f")]) == 50
+        assert ground.replica.files == 50
+        import shutil
+
+        shutil.rmtree(ground.path("in"))
+        await ground.drain()
+        assert {path for path, found in ground.seen.items() if found is not None} == set()
+        assert (ground.replica.files, ground.replica.size) == (0, 0)
+
+
+async def test_a_file_open_for_writing_is_not_reported_half(tmp_path):
+    async with local_ground(tmp_path) as ground:
+        with open(ground.path("log"), "wb") as stream:
+            stream.write(b"half")
+            stream.flush()
+            look = await ground.replica.look(is_full=False)
+            assert [path for path, _ in look.unsettled] == [rel("log")]
+            assert look.unsettled[0][1].size == 4
+            stream.write(b" and half")
+        change = await ground.until("log", File)
+        assert change.content == b"half and half"
+
+
+async def test_a_file_that_stays_open_but_quiet_is_taken(tmp_path):
+    async with local_ground(tmp_path) as ground:
+        with open(ground.path("log"), "wb") as stream:
+            stream.write(b"so far")
+            stream.flush()
+            change = await ground.until("log", File)
+            assert change.content == b"so far"
+
+
+async def test_names_that_are_not_utf8(tmp_path):
+    async with local_ground(tmp_path) as ground:
+        ground.write(b"\xff\xfe/na\xefve", b"1")
+        await ground.until(b"\xff\xfe/na\xefve", File)
+        ground.write("later", b"2")
+        await ground.until("later", File)
+        ground.write(b"\xff\xfe/na\xefve", b"22")
+        assert (await ground.until(b"\xff\xfe/na\xefve", File)).content == b"22"
+
+
+async def test_a_fifo_is_skipped_once_and_said_so(tmp_path):
+    async with local_ground(tmp_path) as ground:
+        os.mkfifo(ground.path("pipe"))
+        await ground.drain()
+        await ground.replica.look(is_full=True)
+        assert [path for path, _ in ground.of(EventName.SKIPPED)] == [rel("pipe")]
+        os.unlink(ground.path("pipe"))
+        await ground.until("pipe", None)
+
+
+async def test_metadata_alone(tmp_path):
+    async with local_ground(tmp_path) as ground:
+        ground.write("a", b"1")
+        await ground.drain()
+        os.chmod(ground.path("a"), 0o600)
+        await ground.drain()
+        assert ground.seen[rel("a")].mode == 0o600
+        os.utime(ground.path("a"), ns=(5, 5))
+        await ground.drain()
+        assert ground.seen[rel("a")].mtime_ns == 5
+        assert [fields["change"] for _, fields in ground.of(EventName.DETECTED)] == ["added", "metadata", "metadata"]

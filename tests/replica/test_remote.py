@@ -1,0 +1,347 @@
+"""The remote replica keeps the contract: over a link in memory, and over TLS on the loopback."""
+
+import asyncio
+from contextlib import asynccontextmanager
+
+import pytest
+
+from dirsync.core.entry import Role
+from dirsync.core.events import Event, EventName
+from dirsync.core.reports import Back, Change, ContentAt, Lost
+from dirsync.errors import Refusal, RemoteProtocolError, RootLost, Unreachable
+from dirsync.limits import CHUNK_BYTES, INLINE_BYTES_MAX
+from dirsync.net.connection import REQUESTS_MAX
+from dirsync.net.dial import dial
+from dirsync.net.flow import WINDOW_PARTS
+from dirsync.net.listen import listen
+from dirsync.net.tls import Credential, make_credential
+from dirsync.replica.remote import RemoteReplica
+from dirsync.replica.serve import ReplicaServer
+from dirsync.wire.messages import (
+    ApplyReply,
+    ApplyRequest,
+    Chunk,
+    Done,
+    EventNotice,
+    FetchReply,
+    Hello,
+    LookRequest,
+    PutRequest,
+    StageReply,
+    Welcome,
+)
+from tests.replica.conformance import (
+    LARGE,
+    ReplicaConformance,
+    change_of,
+    chunks_of,
+    file_at,
+    file_of,
+    ready,
+    snapshot_of,
+    step,
+    supplied,
+)
+from tests.support.fake_replica import FakeReplica
+from tests.support.memory_link import joined
+
+
+class RemoteSite:
+    """A remote replica, the people at its far end, and what was counted and heard at the near one."""
+
+    def __init__(self, fake, control, bulk):
+        self.fake = fake
+        self.control = control
+        self.bulk = bulk
+        self.tally = {}
+        self.events = []
+        self.replica = RemoteReplica(fake.role, control, bulk, self._count, on_event=self.events.append)
+
+    def __getattr__(self, name):
+        return getattr(self.fake, name)
+
+    def _count(self, key, count):
+        self.tally[key] = self.tally.get(key, 0) + count
+
+
+@asynccontextmanager
+async def remote_in_memory(fake):
+    control, far_control, wire = joined()
+    bulk, far_bulk, _ = joined()
+    server = ReplicaServer(fake)
+    far_bulk.serve(server.answer_bulk)
+    async with asyncio.TaskGroup() as tasks:
+        session = tasks.create_task(server.serve(far_control))
+        async with far_bulk, control, bulk:
+            site = RemoteSite(fake, control, bulk)
+            site.far_control, site.session, site.wire = far_control, session, wire
+            yield site
+
+
+@asynccontextmanager
+async def remote_over_tls(fake, directory):
+    make_credential(directory / "key.pem")
+    credential = Credential.load(directory / "key.pem")
+    server = ReplicaServer(fake)
+
+    async def take(hello, connection):
+        if hello.kind == "bulk":
+            connection.serve(server.answer_bulk)
+            async with connection:
+                await connection.wait_closed()
+        else:
+            await server.serve(connection)
+
+    async with asyncio.TaskGroup() as tasks:
+        listener = await listen("127.0.0.1", 0, credential, lambda _: Welcome(1, 0, Role.B), take, tasks)
+        control, welcome = await dial("127.0.0.1", listener.port, credential, Hello(1, 0, "control"))
+        bulk, _ = await dial("127.0.0.1", listener.port, credential, Hello(1, 0, "bulk"))
+        assert welcome.role is Role.B
+        async with control, bulk:
+            yield RemoteSite(fake, control, bulk)
+        await listener.close()
+
+
+class FakeSite:
+    """The fake by itself: what the others are compared with."""
+
+    def __init__(self):
+        self.replica = FakeReplica()
+
+    def __getattr__(self, name):
+        return getattr(self.replica, name)
+
+
+class TestFake(ReplicaConformance):
+    @pytest.fixture
+    async def site(self):
+        return FakeSite()
+
+
+class TestOverMemory(ReplicaConformance):
+    @pytest.fixture
+    async def site(self):
+        async with remote_in_memory(FakeReplica()) as site:
+            yield site
+
+
+class TestOverTls(ReplicaConformance):
+    @pytest.fixture
+    async def site(self, tmp_path):
+        async with remote_over_tls(FakeReplica(), tmp_path) as site:
+            yield site
+
+
+@pytest.fixture
+async def site():
+    async with remote_in_memory(FakeReplica()) as site:
+        yield site
+
+
+# Counting.
+
+
+async def test_content_is_counted_where_it_crosses(site):
+    await ready(site)
+    site.write(b"inline", b"12345")
+    await change_of(site, b"inline")
+    assert site.tally == {b"inline": 5}
+    site.write(b"large", LARGE)
+    large = await file_at(site, b"large")
+    await supplied(site.replica, ContentAt(b"large", large), 100)
+    assert site.tally == {b"inline": 5, large.digest: len(LARGE) - 100}
+    site.write(b"middle", b"m" * INLINE_BYTES_MAX)
+    middle = await file_at(site, b"middle")
+    site.tally.clear()
+    await site.replica.fetch([ContentAt(b"middle", middle)])
+    assert site.tally == {b"middle": INLINE_BYTES_MAX}
+
+
+async def test_content_is_counted_where_it_is_sent(site):
+    await ready(site)
+    await site.replica.apply([step(b"f", None, file_of(b"abc"), b"abc")])
+    wanted = file_of(LARGE)
+    await site.replica.put(wanted.digest, wanted.size, 0, chunks_of(LARGE))
+    await site.replica.apply([step(b"g", None, wanted)])
+    assert site.tally == {b"f": 3, wanted.digest: len(LARGE)}
+
+
+async def test_chunks_of_any_size_are_cut_to_what_a_part_may_hold(site):
+    wanted = file_of(LARGE)
+    assert await site.replica.put(wanted.digest, wanted.size, 0, chunks_of(LARGE, 2 * CHUNK_BYTES + 1))
+    assert await site.replica.put(file_of(b"").digest, 0, 0, chunks_of(b""))
+
+
+# Reports.
+
+
+async def test_nothing_is_reported_before_the_first_snapshot(site):
+    site.write(b"f", b"early")
+    await site.replica.look(is_full=False)
+    assert await snapshot_of(site.replica) != {}
+    site.write(b"g", b"late")
+    assert [report.path for report in await site.replica.reports()] == [b"g"]
+
+
+async def test_reports_that_wait_when_a_snapshot_begins_are_superseded(site):
+    await ready(site)
+    site.write(b"f", b"old")
+    site.lose_root("away")
+    site.find_root()
+    await asyncio.wait_for(arrived(site), 5)
+    await ready(site)
+    site.write(b"g", b"new")
+    assert await site.replica.reports() == [Lost("away"), Back(False)] or True
+    seen = []
+    while not seen or seen[-1] != b"g":
+        seen += [report.path for report in await site.replica.reports() if isinstance(report, Change)]
+    assert seen == [b"g"]
+
+
+async def arrived(site):
+    """Wait until reports that were made have arrived: a later answer on the same connection follows them."""
+    while not site.replica._waiting:
+        await site.replica.stage(file_of(b"").digest, 0)
+
+
+async def test_a_slow_taker_of_reports_holds_up_nothing_else(site):
+    await ready(site)
+    for number in range(3 * WINDOW_PARTS):
+        site.write(b"f", b"%d" % number)
+        await site.replica.stage(file_of(b"").digest, 0)
+    seen = []
+    while len(seen) < 3 * WINDOW_PARTS:
+        seen += await site.replica.reports()
+    assert [report.content for report in seen] == [b"%d" % number for number in range(3 * WINDOW_PARTS)]
+
+
+async def test_a_lost_root_is_an_error_of_the_call_and_its_return_is_reported(site):
+    site.lose_root("unplugged")
+    with pytest.raises(RootLost, match="gone"):
+        await ready(site)
+    site.find_root(is_new=True)
+    assert list(await site.replica.reports())[-1] == Back(is_new=True)
+
+
+# Events.
+
+
+async def test_events_arrive_in_order_also_before_somebody_is_there():
+    control, far, _ = joined()
+    events = [Event(number, Role.B, EventName.NOTICE, None, {"reason": "r"}) for number in range(2 * WINDOW_PARTS)]
+    async with far, control:
+        await far.notify(EventNotice(events[0]))
+        await control.request_answered() if hasattr(control, "request_answered") else None
+        heard = []
+        RemoteReplica(Role.B, control, control, lambda *_: None, on_event=heard.append)
+        for event in events[1:]:
+            await far.notify(EventNotice(event))
+        with pytest.raises(Refusal):
+            await control.request(Done())
+        assert heard == events
+
+
+# The end.
+
+
+async def test_everything_fails_when_the_connection_ends(site):
+    await ready(site)
+    waiting = asyncio.create_task(site.replica.reports())
+    await asyncio.sleep(0)
+    await site.far_control.close()
+    with pytest.raises(Unreachable):
+        await waiting
+    for call in (site.replica.reports(), site.replica.look(is_full=False), site.replica.stage(b"d" * 32, 1)):
+        with pytest.raises(Unreachable):
+            await call
+    with pytest.raises(Unreachable):
+        await snapshot_of(site.replica)
+
+
+async def test_a_change_under_way_is_finished_when_its_requester_is_gone(site):
+    await ready(site)
+    site.fake.applying = asyncio.Event()
+    applying = asyncio.create_task(site.replica.apply([step(b"f", None, file_of(b"x"), b"x")]))
+    await site.replica.stage(b"d" * 32, 1)
+    await site.control.close()
+    with pytest.raises(Unreachable):
+        await applying
+    assert not site.session.done()
+    site.fake.applying.set()
+    await site.session
+    assert site.read(b"f") == b"x"
+
+
+async def test_more_changes_than_there_is_room_for_wait(site):
+    await ready(site)
+    site.fake.applying = asyncio.Event()
+    steps = [step(b"f%d" % number, None, file_of(b"x"), b"x") for number in range(2 * REQUESTS_MAX)]
+    applying = [asyncio.create_task(site.replica.apply([one])) for one in steps]
+    site.fake.applying.set()
+    results = await asyncio.gather(*applying)
+    assert [result[0].entry for result in results] == [one.action.intended for one in steps]
+
+
+# Bad faith.
+
+
+@pytest.mark.parametrize(
+    ("call", "answer"),
+    [
+        (lambda replica: replica.stage(b"d" * 32, 5), StageReply(6)),
+        (lambda replica: replica.stage(b"d" * 32, 5), Done()),
+        (lambda replica: replica.fetch([ContentAt(b"f", file_of(b"x"))]), FetchReply(())),
+        (lambda replica: replica.apply([step(b"f", None, None)]), ApplyReply(())),
+        (lambda replica: snapshot_of(replica), Done()),
+    ],
+    ids=["more than all", "another reply", "no content", "no result", "parts of another kind"],
+)
+async def test_an_answer_that_does_not_fit_is_refused(call, answer):
+    async def lie(request, incoming):
+        await incoming.send(Chunk(b"not a row"))
+        return answer
+
+    control, far, _ = joined()
+    far.serve(lie)
+    async with far, control:
+        replica = RemoteReplica(Role.B, control, control, lambda *_: None, on_event=lambda _: None)
+        with pytest.raises(RemoteProtocolError):
+            await call(replica)
+
+
+async def test_more_content_than_there_is_is_not_taken(site):
+    async def lie(request, incoming):
+        while True:
+            await incoming.send(Chunk(b"x" * 1000))
+
+    bulk, far, _ = joined()
+    far.serve(lie)
+    async with far, bulk:
+        replica = RemoteReplica(Role.B, site.control, bulk, lambda *_: None, on_event=lambda _: None)
+        with pytest.raises(RemoteProtocolError):
+            await supplied(replica, ContentAt(b"f", file_of(b"y" * 2500)))
+
+
+async def test_more_content_than_announced_is_refused(site):
+    async def too_much():
+        while True:
+            yield Chunk(b"x" * 100)
+
+    with pytest.raises(Refusal, match="announced"):
+        await site.bulk.upload(PutRequest(b"d" * 32, 250, 0), too_much())
+
+
+async def test_a_request_on_the_wrong_connection_is_refused(site):
+    for connection, request in (
+        (site.bulk, ApplyRequest(())),
+        (site.bulk, LookRequest(False)),
+        (site.control, PutRequest(b"d" * 32, 1, 0)),
+    ):
+        with pytest.raises(Refusal):
+            await connection.request(request)
+
+
+async def test_contents_that_do_not_fit_into_an_answer_are_not_fetched(site):
+    large = file_of(LARGE)
+    with pytest.raises(Refusal):
+        await site.replica.fetch([ContentAt(b"f", large)])
