@@ -5,6 +5,10 @@ NAME_BYTES_MAX = 255
 PATH_BYTES_MAX = 16 * 1024
 """Far beyond what PATH_MAX lets programs reach by name; directories are walked by descriptor."""
 
+MTIME_NANOSECONDS_MIN = -(2**63)
+MTIME_NANOSECONDS_MAX = 2**64 - 1
+"""The times a message can carry: the years 1677 to 2554."""
+
 FRAME_BYTES_MAX = 8 * 1024 * 1024
 """A batch of inlined contents and its entries; checked before anything is buffered."""
 INLINE_BYTES_MAX = 64 * 1024
@@ -28,6 +32,8 @@ CONNECT_RETRY_MAX_SECONDS = 2.0
 CONNECTIONS_MAX = 64
 """Connections one server holds at a time, all peers together."""
 
+READY_SECONDS = 2.0
+"""How long a server that starts waits for its first look at everything before it says that it is ready."""
 LISTING_SECONDS = 2.0
 """How long a listing waits for B."""
 CLIENT_SECONDS = 10.0

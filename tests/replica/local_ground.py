@@ -95,12 +95,18 @@ class LocalGround:
 async def local_ground(base: Path, *, is_started: bool = True, **options: object) -> AsyncIterator[LocalGround]:
     """Lend a replica at work on `base/root`."""
     root, state = base / "root", base / "state"
-    root.mkdir(exist_ok=True)
+    if not os.path.lexists(root):
+        root.mkdir()
     events: list[tuple[EventName, RelPath | None, Mapping[str, Value]]] = []
     database = Database.open(state)
     try:
         replica = LocalReplica(
-            Role.A, str(root), state, database, lambda name, path, fields: events.append((name, path, fields)), **options
+            Role.A,
+            str(root),
+            state,
+            database,
+            lambda name, path, fields: events.append((name, path, fields)),
+            **options,
         )
         async with replica:
             ground = LocalGround(root, state, replica, events)

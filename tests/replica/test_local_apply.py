@@ -91,7 +91,7 @@ async def test_missing_content_is_asked_for_received_and_used(tmp_path):
 
 
 async def broken_off(content: bytes):
-    yield content[: 600_000]
+    yield content[:600_000]
     raise ConnectionError
 
 

@@ -163,7 +163,7 @@ class Holds:
             await wait_applied(path)
             queue.hold.agree(self._pair.views.base.get(path))
             queue.since_ns = await self._journal.lock(queue.hold)
-        self._emit(EventName.LOCKED, path, {})
+        self._emit(EventName.LOCKED, path, {"applied": 0})
         self._start(queue)
         for role, replica in list(self._replicas.items()):
             await self._tell(replica.hold([HeldName(path, queue.hold.seen[role])]))

@@ -213,11 +213,12 @@ class Lane:
             self._content_wanted.discard(action.path)
         match result:
             case Applied():
+                since = self._pair.detected_seconds(action.path, now)
                 self._pair.troubles.pop(action.path, None)
                 if action.renamed_from is not None:
                     self._pair.observe(self._role, action.renamed_from, None, now)
                 self._pair.observe(self._role, action.path, result.entry, now)
-                self._announce(action, result, now)
+                self._announce(action, result, now - since)
             case Refused():
                 if action.renamed_from is not None:
                     self._pair.observe(self._role, action.renamed_from, result.found_source, now)
@@ -247,12 +248,11 @@ class Lane:
         self._pair.retry(path)
         self._wake()
 
-    def _announce(self, action: Action, result: Applied, now: float) -> None:
+    def _announce(self, action: Action, result: Applied, seconds: float) -> None:
         kind = change_kind(action.expected, action.intended)
         fields: dict[str, Value] = {"change": kind.value}
         if result.is_renamed and action.renamed_from is not None:
             fields = {"change": ChangeKind.RENAMED.value, "old_path": to_text(action.renamed_from)}
-            self._pair.take_detected(action.renamed_from, now)
         sent = self._tally.take(action.path)
         if isinstance(action.intended, File):
             sent += self._tally.take(action.intended.digest)
@@ -262,7 +262,7 @@ class Lane:
             "to": self._role.value,
             "size": 0 if action.intended is None else size_of(shown),
             "sent": sent,
-            "ms": round((now - self._pair.take_detected(action.path, now)) * 1000, 3),
+            "ms": round(seconds * 1000, 3),
         }
         self._emit(EventName.SYNCED, action.path, fields)
         if action.is_conflict and result.kept is not None:

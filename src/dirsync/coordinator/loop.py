@@ -44,6 +44,7 @@ class Coordinator:
         self.paused: dict[Role, str] = {}
         self._taken = dict.fromkeys(Role, 0)
         self._since: float | None = None
+        self._is_comparing = False
         self._generation = 0
         self._changed = asyncio.Condition()
 
@@ -108,6 +109,7 @@ class Coordinator:
 
     def _detach(self, role: Role) -> None:
         self.replicas.pop(role, None)
+        self._is_comparing = False
         self.ready.discard(role)
         self.paused.pop(role, None)
         self._close_lanes()
@@ -128,7 +130,7 @@ class Coordinator:
     async def _take_snapshot(self, role: Role, replica: FullReplica) -> None:
         """Compare the whole inventory: what it does not name is not there."""
         self._set_in_sync(False)
-        self._emit(EventName.RECONCILING, None, {"files": self.pair.files})
+        self._announce_comparison()
         now = asyncio.get_running_loop().time()
         absent = self.pair.views.paths()
         async for batch in replica.snapshot():
@@ -140,11 +142,19 @@ class Coordinator:
         self._taken[role] = 0
         self.ready.add(role)
         if self.ready == set(Role):
+            self._is_comparing = False
             self.lanes[Role.A].open(self.replicas[Role.A], self.replicas[Role.B])
             self.lanes[Role.B].open(self.replicas[Role.B], self.replicas[Role.A])
             self.pair.dirty |= self.pair.views.open_paths
         self._generation += 1
         self.wake()
+
+    def _announce_comparison(self) -> None:
+        """Say once that both are compared; one replica alone has nothing to be compared with."""
+        if self._is_comparing or self.replicas.keys() != set(Role):
+            return
+        self._is_comparing = True
+        self._emit(EventName.RECONCILING, None, {"files": self.pair.views.files})
 
     def _take_change(self, role: Role, change: Change) -> bool:
         """Note a change; False where the replica still captures a name that is not locked any more."""

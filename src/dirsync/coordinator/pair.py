@@ -75,6 +75,7 @@ class Pair:
             self._detected.setdefault(path, at_seconds)
         else:
             self.troubles.pop(path, None)
+            self._detected.pop(path, None)
             self.drop_inline(path)
         above = parent(path)
         if above and self.views.is_open(above):
@@ -88,6 +89,8 @@ class Pair:
         self._count(old, -1)
         self._count(entry, 1)
         self.views.record(path, entry)
+        if not self.views.is_open(path):
+            self._detected.pop(path, None)
         self._record(path, entry)
 
     def is_agreed_content(self, digest: Digest) -> bool:
@@ -121,12 +124,9 @@ class Pair:
         for role in Role:
             self._inline_bytes -= len(self._inline.pop((role, path), b""))
 
-    def take_detected(self, path: RelPath, now_seconds: float) -> float:
-        """Return when the change that is now synchronised was first seen."""
-        at = self._detected.get(path, now_seconds)
-        if not self.views.is_open(path):
-            self._detected.pop(path, None)
-        return at
+    def detected_seconds(self, path: RelPath, now_seconds: float) -> float:
+        """Return when the change that keeps `path` open was first seen; now, where nothing does."""
+        return self._detected.get(path, now_seconds)
 
     def is_busy(self, path: RelPath) -> bool:
         """Return whether an action on `path` was dispatched and has not ended."""

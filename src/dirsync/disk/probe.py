@@ -20,7 +20,7 @@ from dirsync.disk.reading import Reading, read_whole
 from dirsync.disk.reasons import reason_of
 from dirsync.disk.root import Root, fingerprint_of
 from dirsync.disk.syscalls import O_BINARY, O_NOFOLLOW, O_NONBLOCK, give_back_lease, take_read_lease
-from dirsync.limits import INLINE_BYTES_MAX, RACY_NANOSECONDS
+from dirsync.limits import INLINE_BYTES_MAX, MTIME_NANOSECONDS_MAX, MTIME_NANOSECONDS_MIN, RACY_NANOSECONDS
 
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 O_READ: int = os.O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_BINARY | getattr(os, "O_CLOEXEC", 0)
@@ -119,6 +119,11 @@ def lstat_at(directory: int, name: bytes) -> os.stat_result:
     return os.stat(name, dir_fd=directory, follow_symlinks=False)
 
 
+def carried_mtime(mtime_ns: int) -> int:
+    """Return the nearest time that a message can carry."""
+    return min(max(mtime_ns, MTIME_NANOSECONDS_MIN), MTIME_NANOSECONDS_MAX)
+
+
 def _look(directory: int, name: bytes, known: Known | None, wishes: _Wishes) -> Probe:
     looked_ns = time.time_ns()
     present = fingerprint_of(lstat_at(directory, name))
@@ -130,6 +135,8 @@ def _look(directory: int, name: bytes, known: Known | None, wishes: _Wishes) -> 
         return _read_link(directory, name, present, looked_ns)
     if not stat.S_ISREG(present.mode):
         return Untracked(_kind(present.mode))
+    if present.mtime_ns != carried_mtime(present.mtime_ns):
+        return Problem("its modification time is out of range; give it another one, for example with touch")
     if known is not None and not wishes.must_read and _has_only_new_bits(known, present):
         assert isinstance(known.entry, File)
         entry = replace(known.entry, mode=_mode(present, known))
@@ -184,7 +191,7 @@ def untracked_reason(mode: int) -> str | None:
 
 
 def _unsettled(present: Fingerprint, *, has_writer: bool) -> Unsettled:
-    return Unsettled(present, Standing(present.size, present.mtime_ns), has_writer)
+    return Unsettled(present, Standing(present.size, carried_mtime(present.mtime_ns)), has_writer)
 
 
 def _read_link(directory: int, name: bytes, present: Fingerprint, looked_ns: int) -> Probe:
@@ -197,7 +204,7 @@ def _read_link(directory: int, name: bytes, present: Fingerprint, looked_ns: int
     after = fingerprint_of(lstat_at(directory, name))
     if after != present:
         return _unsettled(after, has_writer=False)
-    return Settled(Symlink(target, present.mtime_ns), present, looked_ns, None, is_confirmed=True)
+    return Settled(Symlink(target, carried_mtime(present.mtime_ns)), present, looked_ns, None, is_confirmed=True)
 
 
 def is_open_for_writing(fd: int) -> bool | None:

@@ -35,13 +35,12 @@ class Listener:
         self._tasks = tasks
         self._guests: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
+        self._port = 0
 
     @property
     def port(self) -> int:
         """The port that was chosen, where 0 was asked for."""
-        assert self._server is not None
-        port: int = self._server.sockets[0].getsockname()[1]
-        return port
+        return self._port
 
     async def start(self, host: str, port: int) -> None:
         """Begin to listen. Raises Unreachable where that is not possible there."""
@@ -50,6 +49,7 @@ class Listener:
         except OSError as error:
             reason = os.strerror(error.errno) if error.errno and error.errno > 0 else str(error)
             raise Unreachable(f"cannot listen at {address_text(host, port)}: {reason}") from error
+        self._port = self._server.sockets[0].getsockname()[1]
 
     async def close(self) -> None:
         """Stop listening, end every connection that was let in, and wait for them. Any number of times."""

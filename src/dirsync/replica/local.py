@@ -70,6 +70,7 @@ class LocalReplica:
         self._writer = IndexWriter(site)
         self._identity = Identity(b"", is_new=True)
         self._root_identity = RootIdentity(0, 0)
+        self._has_looked = asyncio.Event()
         self._exit = AsyncExitStack()
 
     @property
@@ -164,8 +165,13 @@ class LocalReplica:
             await self._settling.wait_looked()
         except RootLost:
             pass  # it was announced; the scan follows when the root is back
+        self._has_looked.set()
         self._settling.conclusions.is_announcing = True
         await self._scanning.run()
+
+    async def wait_looked(self) -> None:
+        """Wait until everything was looked at once since the start: `files` and `size` are true from then on."""
+        await self._has_looked.wait()
 
     async def _come_back(self, identity: Identity) -> None:
         self._take(identity)

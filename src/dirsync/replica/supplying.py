@@ -115,14 +115,16 @@ class Contents:
     async def _receive(self, receiving: Receiving, chunks: AsyncIterator[bytes]) -> None:
         gathered: list[bytes] = []
         size = 0
-        async for chunk in chunks:
-            gathered.append(chunk)
-            size += len(chunk)
-            if size >= _HOP_BYTES:
+        try:
+            async for chunk in chunks:
+                gathered.append(chunk)
+                size += len(chunk)
+                if size >= _HOP_BYTES:
+                    whole, gathered, size = b"".join(gathered), [], 0
+                    await self._site.threads.bulk(partial(receiving.write, whole))
+        finally:  # what has arrived before an interruption is worth keeping
+            if gathered:
                 await self._site.threads.bulk(partial(receiving.write, b"".join(gathered)))
-                gathered, size = [], 0
-        if gathered:
-            await self._site.threads.bulk(partial(receiving.write, b"".join(gathered)))
 
     async def _kept_file(self, ref: ContentRef) -> str:
         """Return the kept file of a version; for other references nothing."""

@@ -1,11 +1,13 @@
 """What both roles are built of: their replica, and how they say that they are ready."""
 
+import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from dirsync.core.entry import Role
 from dirsync.core.events import EventName
+from dirsync.limits import READY_SECONDS
 from dirsync.net.reasons import address_text
 from dirsync.replica.local import LocalReplica
 from dirsync.run.emitting import Emit
@@ -30,12 +32,20 @@ async def open_replica(settings: Settings, role: Role, database: Database, emit:
         yield replica
 
 
-def announce_ready(settings: Settings, role: Role, port: int, replica: LocalReplica, emit: Emit) -> None:
-    """Say where the server listens: in the state directory for programs, in an event for people."""
+async def announce_ready(settings: Settings, role: Role, port: int, replica: LocalReplica, emit: Emit) -> None:
+    """Say where the server listens: in the state directory for programs at once, in an event for people.
+
+    The event waits a moment for the first look at the directory, so that it can say how many files there are.
+    """
     listen = address_text(settings.server(role).listen.host, port)
     file = settings.state_of(role) / ADDRESS_NAME
     fresh = file.with_suffix(".new")
     fresh.write_text(f"{listen}\n", "utf-8")
     fresh.replace(file)
+    try:
+        async with asyncio.timeout(READY_SECONDS):
+            await replica.wait_looked()
+    except TimeoutError:
+        pass  # so much to look at is no reason to keep silent; `files` says what is known so far
     directory = os.fspath(settings.server(role).directory)
     emit(EventName.READY, None, {"listen": listen, "directory": directory, "files": replica.files})

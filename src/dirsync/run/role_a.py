@@ -62,9 +62,9 @@ async def run_a(settings: Settings, credential: Credential, database: Database, 
         address = settings.a.listen
         listener = await listen(address.host, address.port, credential, meet, take, tasks)
         try:
-            announce_ready(settings, Role.A, listener.port, replica, emit)
             tasks.create_task(coordinator.run(), name="coordinator")
             tasks.create_task(_keep_attached(coordinator, database, replica), name="replica a")
+            await announce_ready(settings, Role.A, listener.port, replica, emit)
             await link.keep()
         finally:
             await listener.close()
@@ -173,7 +173,7 @@ class _LinkToB:
         remote = RemoteReplica(Role.B, control, bulk, self._tally.add, on_event=self._journal.publish)
         self._said = ""
         self._emit(EventName.CONNECTED, None, {"peer": Role.B.value, "reason": "Server B answered"})
-        reason = "the connection ended"
+        reason = "the server ends"
         try:
             await attach(self._coordinator, self._database, remote, welcome.replica_id)
         except DirsyncError as error:

@@ -33,7 +33,7 @@ async def run_b(settings: Settings, credential: Credential, database: Database, 
         address = settings.b.listen
         listener = await listen(address.host, address.port, credential, sessions.meet, sessions.take, tasks)
         try:
-            announce_ready(settings, Role.B, listener.port, replica, emit)
+            await announce_ready(settings, Role.B, listener.port, replica, emit)
             await asyncio.Event().wait()
         finally:
             await listener.close()

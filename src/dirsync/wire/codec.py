@@ -92,9 +92,9 @@ def _read_bool(raw: Any) -> Any:
 
 
 def _read_signed(raw: Any) -> Any:
-    # The format itself cannot express anything below -2**63.
-    if type(raw) is not int or raw > _INT_MAX:
-        raise _bad("an integer of 64 bits", raw)
+    # The format itself expresses exactly MTIME_NANOSECONDS_MIN to MTIME_NANOSECONDS_MAX.
+    if type(raw) is not int:
+        raise _bad("an integer", raw)
     return raw
 
 
@@ -149,7 +149,9 @@ def _read_value(raw: Any) -> Any:
     kind = type(raw)
     if kind is str or kind is bool:
         return raw
-    return _read_signed(raw) if kind is int else _read_float(raw)
+    if kind is int and raw > _INT_MAX:
+        raise _bad("an integer of 64 bits", raw)
+    return raw if kind is int else _read_float(raw)
 
 
 def _write_values(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,167 @@
+"""A near replica over time: restarts, and a root that goes away, comes back, or is another one."""
+
+import os
+import shutil
+import threading
+
+import pytest
+
+import dirsync.disk.probe as probe
+from dirsync.core.entry import File
+from dirsync.core.events import EventName
+from dirsync.core.plan import Action
+from dirsync.core.reports import Back, Lost, Step
+from dirsync.errors import RootLost
+from tests.replica.local_ground import local_ground, rel
+
+
+@pytest.fixture
+def readings(monkeypatch):
+    counted = []
+    real = probe.read_whole
+
+    def read(*args, **kwargs):
+        counted.append(1)
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(probe, "read_whole", read)
+    return counted
+
+
+async def test_a_restart_reads_nothing_that_is_unchanged(tmp_path, readings):
+    async with local_ground(tmp_path) as ground:
+        identity = ground.replica.replica_id
+        assert ground.replica.is_new
+        for number in range(30):
+            ground.write(f"d/f{number}", b"%d" % number)
+        before = -1
+        while before != len(readings):  # until no stat is too young to prove anything
+            before = len(readings)
+            await ground.replica.look(is_full=True)
+        first = await ground.snapshot()
+    readings.clear()
+    (tmp_path / "root" / "d" / "f7").write_text("changed")
+    (tmp_path / "root" / "d" / "f8").unlink()
+    async with local_ground(tmp_path) as ground:
+        assert not ground.replica.is_new
+        assert ground.replica.replica_id == identity
+        assert len(readings) == 1
+        assert ground.seen.keys() == first.keys() - {rel("d/f8")}
+        changes = [(path, fields["change"]) for path, fields in ground.of(EventName.DETECTED)]
+        assert sorted(changes) == [(rel("d/f7"), "modified"), (rel("d/f8"), "deleted")]
+
+
+async def test_a_first_index_is_no_news(tmp_path):
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / "a").write_text("1")
+    async with local_ground(tmp_path) as ground:
+        assert ground.events == []
+        assert isinstance(ground.seen[rel("a")], File)
+
+
+async def test_a_lost_root_deletes_nothing_and_comes_back(tmp_path):
+    async with local_ground(tmp_path) as ground:
+        ground.write("d/a", b"1")
+        await ground.until("d/a", File)
+        identity = ground.replica.replica_id
+        ground.root.rename(tmp_path / "away")
+        while not any(isinstance(report, Lost) for report in ground.reports):
+            await ground.next()
+        with pytest.raises(RootLost):
+            await ground.replica.look(is_full=True)
+        with pytest.raises(RootLost):
+            await ground.replica.apply([Step(Action(rel("d/a"), None, None))])
+        (tmp_path / "away" / "b").write_text("2")
+        (tmp_path / "away").rename(ground.root)
+        while Back(is_new=False) not in ground.reports:
+            await ground.next()
+        await ground.until("b", File)
+        ground.write("c", b"3")
+        await ground.until("c", File)
+        assert ground.seen[rel("d/a")] is not None
+        assert ground.replica.replica_id == identity
+        assert len(ground.of(EventName.PAUSED)) == len(ground.of(EventName.RESUMED)) == 1
+
+
+async def test_another_directory_in_its_place_is_a_new_one(tmp_path):
+    async with local_ground(tmp_path) as ground:
+        ground.write("a", b"1")
+        await ground.until("a", File)
+        identity = ground.replica.replica_id
+        ground.root.rename(tmp_path / "away")
+        ground.root.mkdir()
+        (ground.root / "other").write_text("2")
+        while Back(is_new=True) not in ground.reports:
+            await ground.next()
+        assert ground.replica.replica_id != identity
+        seen = await ground.snapshot()
+        assert seen.keys() == {rel("other")}
+        assert (rel("a"), {"change": "deleted", "size": 0}) not in ground.of(EventName.DETECTED)
+
+
+@pytest.mark.parametrize("is_emptied", [True, False])
+async def test_at_start_an_empty_or_other_root_is_new(tmp_path, is_emptied):
+    async with local_ground(tmp_path) as ground:
+        ground.write("d/a", b"1")
+        await ground.until("d/a", File)
+        identity = ground.replica.replica_id
+    root = tmp_path / "root"
+    if is_emptied:
+        (root / "d" / "a").unlink()
+    else:
+        shutil.rmtree(root)
+    async with local_ground(tmp_path) as ground:
+        assert ground.replica.is_new
+        assert ground.replica.replica_id != identity
+        assert len(ground.of(EventName.PAUSED)) == len(ground.of(EventName.RESUMED)) == 1
+        assert ground.of(EventName.DETECTED) == []
+        identity = ground.replica.replica_id
+    async with local_ground(tmp_path) as ground:
+        assert not ground.replica.is_new
+        assert ground.replica.replica_id == identity
+
+
+async def test_a_deleted_tree_is_a_deletion_if_its_root_stays(tmp_path):
+    async with local_ground(tmp_path) as ground:
+        ground.write("d/a", b"1")
+        await ground.until("d/a", File)
+    os.unlink(tmp_path / "root" / "d" / "a")
+    (tmp_path / "root" / "b").write_text("2")
+    async with local_ground(tmp_path) as ground:
+        assert not ground.replica.is_new
+        assert rel("d/a") not in ground.seen
+
+
+async def test_a_missing_root_is_an_error(tmp_path):
+    async with local_ground(tmp_path) as ground:
+        pass
+    ground.root.rmdir()
+    (tmp_path / "root").symlink_to("nowhere")
+    with pytest.raises(RootLost):
+        async with local_ground(tmp_path):
+            pass
+
+
+async def test_the_end_leaves_no_thread_and_no_descriptor(tmp_path):
+    async with local_ground(tmp_path) as ground:
+        ground.write("a", b"1")
+        await ground.until("a", File)
+    threads, descriptors = threading.active_count(), len(os.listdir("/proc/self/fd"))
+    for _ in range(3):
+        async with local_ground(tmp_path) as ground:
+            await ground.replica.look(is_full=True)
+    # The default executor of the loop keeps its idle threads; the replica's own are gone.
+    own = [thread.name for thread in threading.enumerate() if thread.name.startswith("dirsync-")]
+    assert own == []
+    assert threading.active_count() <= threads + 6
+    assert len(os.listdir("/proc/self/fd")) <= descriptors
+
+
+async def fail_within(base):
+    async with local_ground(base):
+        raise ZeroDivisionError
+
+
+async def test_an_error_in_the_block_is_not_wrapped(tmp_path):
+    with pytest.raises(ZeroDivisionError):
+        await fail_within(tmp_path)
