@@ -30,7 +30,9 @@ REQUEST_SECONDS = 60.0
 CONNECT_RETRY_FIRST_SECONDS = 0.1
 CONNECT_RETRY_MAX_SECONDS = 2.0
 CONNECTIONS_MAX = 64
-"""Connections one server holds at a time, all peers together."""
+"""Connections that one server has let in at a time, all peers together."""
+STRANGERS_MAX = 64
+"""Connections that have not proven the credential yet; one more breaks the oldest off, so nobody is kept out."""
 
 READY_SECONDS = 2.0
 """How long a server that starts waits for its first look at everything before it says that it is ready."""

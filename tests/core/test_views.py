@@ -69,6 +69,12 @@ class ViewsMachine(RuleBasedStateMachine):
         everywhere = (self.base, *self.present.values())
         assert self.views.paths() == {path for path in PATHS if any(known[path] is not None for known in everywhere)}
 
+    @invariant()
+    def files_agree(self) -> None:
+        kinds = (type(file("1")), type(link("t")))
+        standing = [p for p in PATHS if any(isinstance(self.present[role][p], kinds) for role in Role)]
+        assert self.views.count_files() == len(standing)
+
 
 TestViews = ViewsMachine.TestCase
 

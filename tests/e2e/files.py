@@ -18,6 +18,12 @@ def put(path: Path, content: str | bytes, at: int | None = None, mode: int | Non
     return path
 
 
+def put_at_once(path: Path, content: str | bytes, at: int) -> Path:
+    """Put a file there with its time, as one state: it is made beside the directories and moved into place."""
+    made = put(path.parent.parent / f".{path.name}.made", content, at)
+    return made.replace(path)
+
+
 def date(path: Path, at: int) -> None:
     """Set the time of a file, in seconds after a fixed moment."""
     os.utime(path, ns=(moment(at), moment(at)))

@@ -354,6 +354,17 @@ async def test_notices_that_are_not_consumed_hold_up_further_ones_and_nothing_el
         assert seen == [event(number) for number in range(WINDOW_PARTS + 2)]
 
 
+async def test_a_notice_that_waits_for_room_fails_when_the_connection_ends():
+    async with met() as (near, far, _, _):
+        for number in range(WINDOW_PARTS):
+            await far.notify(event(number))
+        waiting = asyncio.create_task(far.notify(event(-1)))
+        await settle()
+        await near.close()
+        with pytest.raises(Unreachable):
+            await waiting
+
+
 # Signs of life, and the end.
 
 
@@ -402,11 +413,29 @@ async def send_many(incoming, count):
 
 async def test_leaving_a_stream_early_lets_a_client_go_on():
     async with met(CLIENT_TERMS, FOR_CLIENT_TERMS) as (near, _, far, _):
+        answer = far._answer
         far._answer = lambda request, incoming: send_many(incoming, 200)
         async with aclosing(near.stream(SUPPLY)) as parts:
             await anext(parts)
             await settle()
         await far.cancelled.wait()
+        far._answer = answer
+        assert await near.request(StageRequest(b"d" * 32, 1)) == StageReply(1)
+
+
+async def test_a_receiver_that_is_slow_itself_hears_no_silence():
+    near, far = Terms(False, 3600, 0.1), Terms(False, 0.02, None)
+    async with met(near, far) as (client, _, script, _):
+        script._answer = lambda request, incoming: send_many(incoming, 100)
+        async with aclosing(client.stream(SUPPLY)) as parts:
+            await anext(parts)
+            await asyncio.sleep(0.3)
+            assert len([part async for part in parts]) == 99
+
+
+async def test_parts_that_were_not_asked_for_are_dropped():
+    async with met(CLIENT_TERMS, FOR_CLIENT_TERMS) as (near, _, far, _):
+        far._answer = lambda request, incoming: send_many(incoming, 100)
         assert await near.request(StatusRequest()) == Done()
 
 

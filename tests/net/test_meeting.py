@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import ssl
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 
 import pytest
 
@@ -170,6 +170,12 @@ def hasty(monkeypatch):
         monkeypatch.setattr(module, "HANDSHAKE_SECONDS", 0.2)
 
 
+@pytest.fixture
+def sockets():
+    with ExitStack() as sockets:
+        yield sockets
+
+
 def closed_by_far_end(plain):
     try:
         return plain.recv(100) == b""
@@ -198,19 +204,30 @@ async def test_a_listener_that_says_nothing_is_left(credential, hasty):
 
 
 async def test_more_guests_than_there_is_room_for_are_turned_away(credential, monkeypatch):
-    monkeypatch.setattr(listen_module, "CONNECTIONS_MAX", 2)
+    monkeypatch.setattr(listen_module, "CONNECTIONS_MAX", 1)
     async with open_house(credential) as house:
         first, _ = await visit(house, credential)
         async with first:
-            with socket.create_connection(("127.0.0.1", house.listener.port)) as silent:
-                await asyncio.sleep(0)
-                with pytest.raises(Unreachable):
-                    await visit(house, credential)
-                silent.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-            while len(house.listener._guests) > 1:
-                await asyncio.sleep(0)
-            again, _ = await visit(house, credential)
-            await again.close()
+            with pytest.raises(Refusal, match="1 connections already"):
+                await visit(house, credential)
+            await first.request(StatusRequest())
+        while house.listener._guests:
+            await asyncio.sleep(0)
+        again, _ = await visit(house, credential)
+        await again.close()
+
+
+async def test_strangers_who_say_nothing_keep_nobody_out(credential, monkeypatch, sockets):
+    monkeypatch.setattr(listen_module, "STRANGERS_MAX", 2)
+    async with open_house(credential) as house:
+        address = "127.0.0.1", house.listener.port
+        silent = [sockets.enter_context(socket.create_connection(address)) for _ in range(4)]
+        connection, _ = await visit(house, credential)
+        async with connection:
+            assert await connection.request(StatusRequest()) == Done()
+        assert len(house.listener._strangers) <= 2
+        # The oldest had to go.
+        assert await asyncio.to_thread(closed_by_far_end, silent[0])
 
 
 # Addresses where nobody is.

@@ -6,18 +6,23 @@ records them again. It never runs behind, because rows are written only for what
 
 import asyncio
 
+from dirsync.coordinator.lane import Emit
 from dirsync.core.entry import Entry
+from dirsync.core.events import EventName
 from dirsync.core.paths import RelPath
 from dirsync.core.tree import Tree
+from dirsync.errors import StateError
+from dirsync.limits import RETRY_FIRST_SECONDS, RETRY_MAX_SECONDS
 from dirsync.store import archive
 from dirsync.store.database import Database
 
 
 class ArchiveWriter:
-    """The archive of one pair, as the coordinator uses it."""
+    """The archive of one pair, as the coordinator uses it. A write that fails is announced and tried again."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, emit: Emit) -> None:
         self._database = database
+        self._emit = emit
         self._rows: dict[RelPath, Entry | None] = {}
         self._is_cleared = False
         self._has_work = asyncio.Event()
@@ -25,7 +30,7 @@ class ArchiveWriter:
         self._is_written.set()
 
     async def load(self) -> Tree[Entry]:
-        """Return the base as it was last recorded."""
+        """Return the base as it was last recorded. Raises StateError."""
         return await asyncio.to_thread(self._load)
 
     def _load(self) -> Tree[Entry]:
@@ -53,17 +58,43 @@ class ArchiveWriter:
         await self._is_written.wait()
 
     async def run(self) -> None:
-        """Write until cancelled."""
-        while True:
-            await self._has_work.wait()
-            self._has_work.clear()
+        """Write until cancelled, and write once more then: a clean end leaves nothing to be found again."""
+        delay = 0.0
+        try:
+            while True:
+                await self._has_work.wait()
+                self._has_work.clear()
+                delay = await self._try_flush(delay)
+                await asyncio.sleep(delay)
+        finally:
+            await self._try_flush(0.0)
+
+    async def _try_flush(self, delay: float) -> float:
+        """Write what waits; return how long to wait until the next try."""
+        try:
             await self.flush()
+        except StateError as error:
+            if not delay:
+                self._emit(EventName.ERROR, None, {"reason": f"the archive cannot be written: {error}"})
+            self._has_work.set()
+            return min(delay * 2, RETRY_MAX_SECONDS) or RETRY_FIRST_SECONDS
+        return 0.0
 
     async def flush(self) -> None:
-        """Write what waits now."""
+        """Write what waits now. Raises StateError; what was not written waits on."""
         rows, self._rows = self._rows, {}
         is_cleared, self._is_cleared = self._is_cleared, False
-        await asyncio.to_thread(self._write, rows, is_cleared)
+        if not rows and not is_cleared:
+            return
+        is_done = False
+        try:
+            await asyncio.to_thread(self._write, rows, is_cleared)
+            is_done = True
+        finally:
+            if not is_done and not self._is_cleared:
+                # Whether or not a thread still writes them: writing them again changes nothing.
+                self._rows = rows | self._rows
+                self._is_cleared = is_cleared
         if not self._rows and not self._is_cleared:
             self._is_written.set()
 

@@ -6,7 +6,7 @@ releases the capture: what a replica captured is acknowledged when it is durable
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dirsync.coordinator.hold_journal import HoldJournal
 from dirsync.coordinator.lane import Emit
@@ -22,11 +22,15 @@ from dirsync.replica.interface import FullReplica
 
 @dataclass(frozen=True, slots=True)
 class _Taken:
-    """A reported state on its way into the queue. `while_apart`: the replicas could not talk when it was found."""
+    """A reported state on its way into the queue. `while_apart`: the replicas could not talk when it was found.
+
+    `session` numbers the snapshots of its replica: each reports everything again that was not released.
+    """
 
     role: Role
     change: Change
     while_apart: bool
+    session: int
 
 
 class HoldIntake:
@@ -34,6 +38,7 @@ class HoldIntake:
 
     `mutex` is the name's own: it is held over awaits, because a durable step and its effect on the hold are one.
     `enqueued` is told the row id of each new update. `record_head` records that directory_a holds the head.
+    `is_compared` is set once A's own states of the start have been reported: B's are not decided before.
     """
 
     def __init__(
@@ -48,6 +53,7 @@ class HoldIntake:
         wake: Callable[[], None],
         enqueued: Callable[[int], None],
         record_head: Callable[[Update], Awaitable[None]],
+        is_compared: asyncio.Event,
     ) -> None:
         self.is_full = False
         self.has_news = asyncio.Event()
@@ -61,21 +67,48 @@ class HoldIntake:
         self._wake = wake
         self._enqueued = enqueued
         self._record_head = record_head
-        self._intake: asyncio.Queue[_Taken] = asyncio.Queue()
+        self._is_compared = is_compared
+        self._intake: asyncio.Queue[_Taken | asyncio.Future[None]] = asyncio.Queue()
+        self._markers: set[asyncio.Future[None]] = set()
+        self._is_at_work = False
+        self._trouble = ""
+        self._is_closed = False
+        self._sessions = dict.fromkeys(Role, 0)
+        self._broken: dict[Role, int] = {}
         self._unsent: _Taken | None = None
 
     @property
     def is_empty(self) -> bool:
         """Whether nothing is on its way into the queue."""
-        return self._intake.empty() and not self._mutex.locked()
+        return self._intake.empty() and not self._is_at_work and not self._mutex.locked()
 
     def take(self, role: Role, change: Change, while_apart: bool) -> None:
         """Accept a report about the held name, in order."""
-        self._intake.put_nowait(_Taken(role, change, while_apart))
+        is_apart = while_apart or not self._is_compared.is_set()
+        self._intake.put_nowait(_Taken(role, change, is_apart, self._sessions[role]))
+
+    def supersede(self, role: Role) -> None:
+        """A new snapshot of this replica: whatever of it is not in the queue yet is reported again, in order."""
+        self._sessions[role] += 1
 
     async def wait_taken(self) -> None:
-        """Wait until everything accepted so far is in the queue, or was found not to belong there."""
-        await self._intake.join()
+        """Wait until everything accepted so far is in the queue, does not belong there, or cannot get there now."""
+        if self._is_closed or self._trouble or not self._is_compared.is_set():
+            return
+        marker = asyncio.get_running_loop().create_future()
+        self._markers.add(marker)
+        self._intake.put_nowait(marker)
+        await marker
+
+    def close(self) -> None:
+        """Nothing is taken in any more; nobody waits for it."""
+        self._is_closed = True
+        self._let_go()
+
+    def _let_go(self) -> None:
+        for marker in self._markers:
+            _set(marker)
+        self._markers.clear()
 
     def agreed(self, entry: Entry | None) -> None:
         """Both replicas hold `entry` now, without an update: A's edit has passed."""
@@ -88,30 +121,69 @@ class HoldIntake:
 
     async def run(self) -> None:
         """Put what was accepted into the queue, one at a time, until cancelled."""
+        await self._is_compared.wait()
+        self._put_own_first()
         while True:
             taken = await self._intake.get()
-            try:
+            if isinstance(taken, asyncio.Future):
+                self._markers.discard(taken)
+                _set(taken)
+            else:
                 await self._take_in(taken)
-            finally:
-                self._intake.task_done()
             # With nothing on its way any more, A's own edit may pass.
             self._pair.dirty.add(self._hold.path)
             self._wake()
 
+    def _put_own_first(self) -> None:
+        """What one comparison found at both is decided together: A's states wait for B's, never the reverse."""
+        waiting = [self._intake.get_nowait() for _ in range(self._intake.qsize())]
+        for taken in sorted(waiting, key=lambda taken: isinstance(taken, _Taken) and taken.role is Role.B):
+            self._intake.put_nowait(taken)
+
     async def _take_in(self, taken: _Taken) -> None:
+        self._is_at_work = True
         delay = RETRY_FIRST_SECONDS
-        while True:
-            try:
-                async with self._mutex:
-                    await self._decide(taken)
-                return
-            except (Unreachable, RootLost, Refusal):
-                # The replica reports the state again when it is back; what it no longer has cannot be held.
-                return
-            except (DiskError, StateError) as error:
-                self._emit(EventName.ERROR, self._hold.path, {"reason": f"an update could not be held: {error}"})
+        try:
+            while not self._is_superseded(taken) and not await self._try_to_decide(taken):
+                self._let_go()
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, RETRY_MAX_SECONDS)
+        finally:
+            self._trouble = ""
+            self._is_at_work = False
+
+    def _is_superseded(self, taken: _Taken) -> bool:
+        # What follows a state that its replica reports again later must not overtake it.
+        return taken.session != self._sessions[taken.role] or taken.session == self._broken.get(taken.role)
+
+    async def _try_to_decide(self, taken: _Taken) -> bool:
+        """Return whether the state was dealt with; if not, it is tried again."""
+        try:
+            async with self._mutex:
+                await self._decide(taken)
+        except (Unreachable, RootLost):
+            # The replica reports the state, and those after it, again when it is back.
+            self._broken[taken.role] = taken.session
+        except Refusal as error:
+            # Its content is not there any more, so it never will be an update.
+            self._complain(str(error))
+            self._trouble = ""
+            await self._release_quietly(taken)
+        except (DiskError, StateError) as error:
+            self._complain(str(error))
+            return False
+        return True
+
+    def _complain(self, reason: str) -> None:
+        if reason != self._trouble:
+            self._trouble = reason
+            self._emit(EventName.ERROR, self._hold.path, {"reason": f"an update could not be held: {reason}"})
+
+    async def _release_quietly(self, taken: _Taken) -> None:
+        try:
+            await self._release(taken)
+        except (Unreachable, RootLost):
+            self._broken[taken.role] = taken.session
 
     async def _decide(self, taken: _Taken) -> None:
         entry = taken.change.found
@@ -141,25 +213,36 @@ class HoldIntake:
         await self._release(taken)
 
     async def _decide_a(self, taken: _Taken, entry: Entry | None) -> None:
-        head = self._hold.updates[0] if self._hold.updates else None
-        if self._hold.is_draining and head is not None and entry == head.entry and entry != self._hold.seen[Role.A]:
+        hold = self._hold
+        head = hold.updates[0] if hold.updates else None
+        if hold.is_draining and head is not None and entry == head.entry and entry != hold.seen[Role.A]:
             # The drain had applied its head when the server was killed: only the record was missing.
             await self._record_head(head)
-        elif self._hold.offer_a(entry):
-            await self._enqueue(taken)
-        elif entry != self._hold.seen[Role.A]:
-            before, self._unsent = self._unsent, taken
-            if before is not None:
-                await self._release(before)
+        elif hold.offer_a(entry):
+            await self._enqueue(taken, is_bounded=not hold.is_draining)
+        elif entry != hold.seen[Role.A]:
+            await self._keep_unsent(taken)
             return
+        else:
+            await self._keep_unsent(None)
         await self._release(taken)
         self.has_news.set()
 
-    async def _enqueue(self, taken: _Taken) -> bool:
+    async def _keep_unsent(self, taken: _Taken | None) -> None:
+        """Remember A's edit that B has not received yet, in place of the one before."""
+        before, self._unsent = self._unsent, taken
+        if before is None:
+            return
+        if taken is not None and before.change.capture == taken.change.capture:
+            self._unsent = replace(taken, while_apart=before.while_apart or taken.while_apart)
+        else:
+            await self._release(before)
+
+    async def _enqueue(self, taken: _Taken, *, is_bounded: bool = True) -> bool:
         """Make one state the last update; False where there is no room for it."""
         entry, origin, path = taken.change.found, taken.role, self._hold.path
         assert not isinstance(entry, Untracked | Problem)
-        if self._journal.held_bytes + size_of(entry) > self._held_bytes_max:
+        if is_bounded and self._journal.held_bytes + size_of(entry) > self._held_bytes_max:
             if not self.is_full:
                 self.is_full = True
                 reason = "held updates have reached [locks] max_size; unlock something, then B's version follows"
@@ -189,3 +272,8 @@ class HoldIntake:
     async def _release(self, taken: _Taken) -> None:
         if taken.change.capture and taken.role in self._replicas:
             await self._replicas[taken.role].release([taken.change.capture])
+
+
+def _set(marker: "asyncio.Future[None]") -> None:
+    if not marker.done():
+        marker.set_result(None)

@@ -5,7 +5,7 @@ when `applied` returns. Each call runs off the loop.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
 from dirsync.core.entry import ChangeKind, Entry, File, Role, size_of
@@ -172,5 +172,10 @@ class HoldJournal:
             self._spool.remove([row.file])
 
     async def rows(self, hold: Hold) -> list[UpdateRow]:
-        """Return the rows of all waiting updates, in order."""
-        return [await self.row(update) for update in list(hold.updates)]
+        """Return the rows of all waiting updates, in order; what is applied meanwhile may be left out."""
+        return await asyncio.to_thread(self._rows, [update.id for update in hold.updates])
+
+    def _rows(self, numbers: Sequence[int]) -> list[UpdateRow]:
+        with self._database.transaction() as connection:
+            rows = [hold_rows.get_update(connection, number) for number in numbers]
+        return [row for row in rows if row is not None]

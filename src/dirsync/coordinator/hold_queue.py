@@ -14,7 +14,7 @@ from dirsync.coordinator.pair import Pair
 from dirsync.core.entry import Directory, File, Problem, Role, Untracked, change_kind
 from dirsync.core.events import EventName
 from dirsync.core.holds import Update
-from dirsync.core.paths import RelPath, ancestors
+from dirsync.core.paths import RelPath, ancestors, display
 from dirsync.core.plan import Action
 from dirsync.core.reports import Applied, Failed, HeldName, Missing, Refused, Step
 from dirsync.errors import DiskError, Refusal, RootLost, StateError, Unreachable
@@ -30,6 +30,7 @@ class HoldQueue:
     """The waiting updates of one locked name.
 
     `replicas` is shared with the coordinator: who can be reached now. `held_bytes_max` bounds all queues together.
+    `is_compared` is set once the state of directory_a at the start is known: a drain of the last run goes on then.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class HoldQueue:
         emit: Emit,
         held_bytes_max: int,
         wake: Callable[[], None],
+        is_compared: asyncio.Event,
     ) -> None:
         self.hold = journalled.hold
         self.since_ns = journalled.since_ns
@@ -49,6 +51,7 @@ class HoldQueue:
         self._pair = pair
         self._replicas = replicas
         self._emit = emit
+        self._wake = wake
         self._queue: asyncio.Queue[int] = asyncio.Queue()
         for update in self.hold.updates:
             self._queue.put_nowait(update.id)
@@ -71,7 +74,9 @@ class HoldQueue:
             wake,
             self._queue.put_nowait,
             self._record_head,
+            is_compared,
         )
+        self._is_compared = is_compared
         if self.hold.is_draining:
             self._unlocked.set()
 
@@ -87,14 +92,21 @@ class HoldQueue:
         return present != hold.seen[Role.A] and not isinstance(present, Untracked | Problem)
 
     @property
+    def is_waiting(self) -> bool:
+        """Whether B's state differs from A's because of the lock, and only an unlock changes that."""
+        is_known = self.hold.updates or self.intake.is_full
+        return not self.hold.is_draining and (
+            bool(is_known) or self._pair.views.get(Role.B, self.hold.path) != self.hold.seen[Role.B]
+        )
+
+    @property
     def is_quiet(self) -> bool:
         """Whether nothing is on its way into the queue, and no drain is at work."""
         return self.intake.is_empty and not self.hold.is_draining
 
     async def rows(self) -> list[UpdateRow]:
-        """Return the waiting updates in order, as journalled."""
-        async with self.mutex:
-            return await self._journal.rows(self.hold)
+        """Return the waiting updates in order, as journalled; waits for nothing that goes on with this name."""
+        return await self._journal.rows(self.hold)
 
     def _replica(self, role: Role) -> FullReplica:
         if role not in self._replicas:
@@ -104,15 +116,18 @@ class HoldQueue:
     async def unlock(self) -> int:
         """Have the updates received so far applied; return how many were. Raises Refusal with the reason if not."""
         await self.intake.wait_taken()
+        waiter: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         async with self.mutex:
+            if self._gone.is_set():
+                return self._applied_count
             if not self.hold.is_draining:
+                await self._journal.set_draining(self.hold.path, True)
                 self.hold.is_draining = True
                 self.reason = ""
                 self._applied_count = 0
-                await self._journal.set_draining(self.hold.path, True)
-            waiter: asyncio.Future[int] = asyncio.get_running_loop().create_future()
             self._waiters.append(waiter)
         self._unlocked.set()
+        self._wake()
         return await waiter
 
     async def lock_again(self) -> bool:
@@ -123,6 +138,7 @@ class HoldQueue:
             was_draining = self.hold.is_draining
             if was_draining:
                 await self._stop("locked again")
+                self._emit(EventName.LOCKED, self.hold.path, {})
         if was_draining:
             await self._retell(Role.B)
         return True
@@ -134,6 +150,8 @@ class HoldQueue:
     async def run_drain(self) -> int:
         """Wait for the unlock, then apply the updates in order; return how many, when all are applied."""
         surprises = 0
+        if self.hold.is_draining:
+            await self._is_compared.wait()
         while True:
             await self._unlocked.wait()
             async with self.mutex:
@@ -147,7 +165,7 @@ class HoldQueue:
                 is_done = await self._try_head(self._head)
                 surprises = 0 if is_done else surprises + 1
                 if surprises > _SURPRISES_MAX:
-                    await self._stop("the file at A is being changed all the time")
+                    await self._fail("the file at A is being changed all the time")
             if not is_done:
                 await self._capture_surprise()
             if not self._unlocked.is_set():
@@ -155,7 +173,9 @@ class HoldQueue:
 
     def finish(self, applied: int) -> None:
         """Tell who asked for the unlock that the lock has ended."""
+        self._is_ending = True
         self._gone.set()
+        self.intake.close()
         for waiter in self._waiters:
             if not waiter.done():
                 waiter.set_result(applied)
@@ -176,12 +196,14 @@ class HoldQueue:
             case Applied():
                 await self._record(row)
                 self._head = None
+            case Refused(found=Untracked(reason) | Problem(reason)):
+                await self._fail(reason)
             case Refused():
                 return False
             case Missing():
-                await self._stop("its content was not found")
+                await self._fail("its content was not found")
             case Failed():
-                await self._stop(result.reason)
+                await self._fail(result.reason)
         return True
 
     async def _apply(self, row: UpdateRow) -> Applied | Refused | Missing | Failed:
@@ -233,6 +255,11 @@ class HoldQueue:
         """Record a head that was applied before the server was killed. Holds the mutex."""
         await self._record(await self._journal.row(head))
 
+    async def _fail(self, reason: str) -> None:
+        """End the drain because its head cannot be applied. Holds the mutex."""
+        await self._stop(reason)
+        self._emit(EventName.ERROR, self.hold.path, {"reason": f"unlock stopped: {reason}"})
+
     async def _stop(self, reason: str) -> None:
         """End the drain for now; the file stays locked with what is left. Holds the mutex."""
         self._unlocked.clear()
@@ -246,8 +273,12 @@ class HoldQueue:
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
             if not waiter.done():
-                waiter.set_exception(Refusal(f"{reason}; {self.hold.depth} updates stay held"))
-        self._emit(EventName.ERROR, self.hold.path, {"reason": f"unlock stopped: {reason}"})
+                waiter.set_exception(Refusal(self._stopped_text(reason)))
+
+    def _stopped_text(self, reason: str) -> str:
+        depth = self.hold.depth
+        held = f"{depth} update stays" if depth == 1 else f"{depth} updates stay"
+        return f"{display(self.hold.path)} stays locked: {reason}; {held} held"
 
     async def _capture_surprise(self) -> None:
         """Have directory_a's present state captured to the tail, and wait until it is there."""

@@ -1,7 +1,9 @@
 """All locked names: who is held, locking and unlocking, and where reports about held names go."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Container, Iterator
+from collections.abc import Set as AbstractSet
+from typing import TypeVar
 
 from dirsync.coordinator.hold_journal import HoldJournal, Journalled
 from dirsync.coordinator.hold_queue import HoldQueue
@@ -10,11 +12,29 @@ from dirsync.coordinator.pair import Pair
 from dirsync.core.entry import Entry, Role
 from dirsync.core.events import EventName
 from dirsync.core.holds import Hold
-from dirsync.core.paths import RelPath, display, is_below
+from dirsync.core.paths import RelPath, ancestors, display
 from dirsync.core.reports import Change, HeldName
 from dirsync.errors import Refusal, RootLost, Unreachable
 from dirsync.limits import LISTING_SECONDS
 from dirsync.replica.interface import FullReplica
+
+_T = TypeVar("_T", bool, int)
+
+
+class Aside(Container[object]):
+    """The names in `waiting`, and whatever lies above or below one of them and is not itself in `held`."""
+
+    def __init__(self, waiting: AbstractSet[RelPath], held: AbstractSet[RelPath]) -> None:
+        self._waiting = waiting
+        self._held = held
+        self._above = {above for path in waiting for above in ancestors(path)}
+
+    def __contains__(self, path: object) -> bool:
+        if not self._waiting or path in self._waiting:
+            return bool(self._waiting)
+        if path in self._held or not isinstance(path, bytes):
+            return False
+        return path in self._above or any(above in self._waiting for above in ancestors(RelPath(path)))
 
 
 class Holds:
@@ -42,7 +62,8 @@ class Holds:
         self._queues: dict[RelPath, HoldQueue] = {}
         self._tasks: asyncio.TaskGroup | None = None
         self._ended = asyncio.Event()
-        self._locking: set[asyncio.Task[bool]] = set()
+        self._carried: set[asyncio.Task[bool] | asyncio.Task[int]] = set()
+        self._is_compared = asyncio.Event()
 
     def __iter__(self) -> Iterator[HoldQueue]:
         return iter([self._queues[path] for path in sorted(self._queues)])
@@ -70,10 +91,14 @@ class Holds:
         queue = self._queues.get(path)
         return queue is not None and (role is Role.A or not queue.may_pass)
 
-    def is_aside(self, path: RelPath) -> bool:
-        """Return whether `path` is out of sync only because of a lock: held itself, or needed by what is held."""
-        held = [p for p, queue in self._queues.items() if not queue.hold.is_draining and self.is_frozen(p)]
-        return path in held or any(is_below(p, path) for p in held)
+    def aside(self) -> "Aside":
+        """Return the paths that are out of sync only because of a lock, as things are now."""
+        return Aside({path for path, queue in self._queues.items() if queue.is_waiting}, self._queues.keys())
+
+    @property
+    def is_draining(self) -> bool:
+        """Whether held updates are being applied."""
+        return any(queue.hold.is_draining for queue in self._queues.values())
 
     @property
     def is_quiet(self) -> bool:
@@ -93,6 +118,25 @@ class Holds:
                 hold.agree(self._pair.views.base.get(hold.path))
             self._add(journalled)
 
+    async def first_run(self, role: Role) -> None:
+        """Another replica plays this role: nothing was ever recorded of it, so nothing it lacks is an update."""
+        for queue in list(self._queues.values()):
+            async with queue.mutex:
+                if not queue.hold.updates:
+                    queue.hold.agree(None)
+                else:
+                    queue.hold.seen[role] = None
+                await self._journal.set_seen(queue.hold.path, queue.hold.seen)
+
+    def compared(self) -> None:
+        """The state of directory_a at the start is known: what it holds of its own is on its way into the queues."""
+        self._is_compared.set()
+
+    def supersede(self, role: Role) -> None:
+        """A new snapshot of this replica: what it captured and nobody released, it reports again."""
+        for queue in self._queues.values():
+            queue.intake.supersede(role)
+
     async def run(self) -> None:
         """Own the tasks of all queues until cancelled."""
         async with asyncio.TaskGroup() as tasks:
@@ -103,7 +147,14 @@ class Holds:
 
     def _add(self, journalled: Journalled) -> HoldQueue:
         queue = HoldQueue(
-            journalled, self._journal, self._pair, self._replicas, self._emit, self._held_bytes_max, self._wake
+            journalled,
+            self._journal,
+            self._pair,
+            self._replicas,
+            self._emit,
+            self._held_bytes_max,
+            self._wake,
+            self._is_compared,
         )
         self._queues[queue.hold.path] = queue
         return queue
@@ -120,6 +171,7 @@ class Holds:
         finally:
             intake.cancel()
             await asyncio.wait([intake])
+            queue.intake.close()
         await self._finish(queue, applied)
 
     async def _finish(self, queue: HoldQueue, applied: int) -> None:
@@ -143,14 +195,26 @@ class Holds:
             await self._tell(replica.hold([HeldName(q.hold.path, q.hold.seen[Role.B]) for q in full]))
 
     async def lock(self, path: RelPath, wait_applied: Callable[[RelPath], Awaitable[None]]) -> bool:
-        """Lock a name; return whether it was locked already. Durable when this returns.
+        """Lock a name; return whether it was locked already. Durable when this returns."""
+        return await self._carry(asyncio.create_task(self._lock(path, wait_applied), name=f"lock {display(path)}"))
 
-        Once begun it is carried through, whether or not whoever asked still waits.
-        """
-        locking = asyncio.create_task(self._lock(path, wait_applied), name=f"lock {display(path)}")
-        self._locking.add(locking)
-        locking.add_done_callback(self._locking.discard)
-        return await asyncio.shield(locking)
+    async def unlock(self, path: RelPath) -> int:
+        """Unlock a name and return how many updates were applied. Raises Refusal with the reason if not."""
+        queue = self._queues.get(path)
+        if queue is None:
+            raise Refusal(f"not locked: {display(path)}")
+        return await self._carry(asyncio.create_task(queue.unlock(), name=f"unlock {display(path)}"))
+
+    async def _carry(self, task: asyncio.Task[_T]) -> _T:
+        """Carry through what was begun, whether or not whoever asked still waits."""
+        self._carried.add(task)
+        task.add_done_callback(self._carried_through)
+        return await asyncio.shield(task)
+
+    def _carried_through(self, task: asyncio.Task[_T]) -> None:
+        self._carried.discard(task)
+        if not task.cancelled():
+            task.exception()  # whoever still waits gets it
 
     async def _lock(self, path: RelPath, wait_applied: Callable[[RelPath], Awaitable[None]]) -> bool:
         while (queue := self._queues.get(path)) is not None:
@@ -159,22 +223,20 @@ class Holds:
             await queue.wait_gone()
         queue = self._add(Journalled(Hold(path, {Role.A: None, Role.B: None}), 0, ""))
         async with queue.mutex:
-            # From here on nothing new is applied to it; what was under way ends first, and may move the base.
-            await wait_applied(path)
-            queue.hold.agree(self._pair.views.base.get(path))
-            queue.since_ns = await self._journal.lock(queue.hold)
-        self._emit(EventName.LOCKED, path, {"applied": 0})
+            try:
+                # From here on nothing new is applied to it; what was under way ends first, and may move the base.
+                await wait_applied(path)
+                queue.hold.agree(self._pair.views.base.get(path))
+                queue.since_ns = await self._journal.lock(queue.hold)
+            except BaseException:
+                del self._queues[path]
+                queue.finish(0)
+                raise
+        self._emit(EventName.LOCKED, path, {})
         self._start(queue)
         for role, replica in list(self._replicas.items()):
             await self._tell(replica.hold([HeldName(path, queue.hold.seen[role])]))
         return False
-
-    async def unlock(self, path: RelPath) -> int:
-        """Unlock a name and return how many updates were applied. Raises Refusal with the reason if not."""
-        queue = self._queues.get(path)
-        if queue is None:
-            raise Refusal(f"not locked: {display(path)}")
-        return await queue.unlock()
 
     async def _tell(self, message: Awaitable[None]) -> None:
         """Tell a replica about a hold; one that cannot be reached is told when it is met again."""

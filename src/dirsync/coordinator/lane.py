@@ -1,29 +1,28 @@
 """Applies what was planned for one replica: gathers contents, applies in order, learns from the results.
 
 There is one lane per replica and direction. Small things go in batches, in the order of the plan; a large content is
-brought over beside the lane first, so nothing waits for it. Decides nothing: a surprise goes back to the plan.
+brought over beside the lane first (`transfers`), so nothing waits for it. Decides nothing: a surprise goes back to the
+plan.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import assert_never
 
-from dirsync.coordinator.pair import Pair
+from dirsync.coordinator.pair import Pair, Trouble
 from dirsync.coordinator.tally import Tally
+from dirsync.coordinator.transfers import Transfers, with_progress
 from dirsync.core.entry import ChangeKind, Directory, Entry, File, Role, Symlink, change_kind, same_content, size_of
 from dirsync.core.events import EventName, Value
 from dirsync.core.paths import RelPath, to_text
 from dirsync.core.plan import Action
 from dirsync.core.reports import Applied, ContentAt, Failed, Missing, Refused, Result, Step
-from dirsync.errors import Refusal, RootLost, Unreachable
+from dirsync.errors import DirsyncError, Refusal, RootLost, Unreachable
 from dirsync.limits import BATCH_ACTIONS_MAX, BATCH_BYTES_MAX, INLINE_BYTES_MAX
 from dirsync.replica.interface import FullReplica
+from dirsync.replica.streams import closing
 
 Emit = Callable[[EventName, RelPath | None, Mapping[str, Value]], None]
-
-_TRANSFERS_MAX = 4
-_PROGRESS_SECONDS = 1.0
-_PROGRESS_INTERVAL_SECONDS = 0.5
 
 
 class Lane:
@@ -51,9 +50,10 @@ class Lane:
         self._target: FullReplica | None = None
         self._source: FullReplica | None = None
         self._batches: asyncio.Queue[list[Action]] = asyncio.Queue()
-        self._transfers: dict[asyncio.Task[None], Action] = {}
-        self._transfer_slots = asyncio.Semaphore(_TRANSFERS_MAX)
+        self._transfers = Transfers(self._bring, self._brought)
         self._content_wanted: set[RelPath] = set()
+        # Where the source held what shall be when it was planned: once it is applied, both have held it.
+        self._shared: set[RelPath] = set()
         self._applying: dict[RelPath, asyncio.Event] = {}
 
     def open(self, target: FullReplica, source: FullReplica) -> None:
@@ -63,10 +63,8 @@ class Lane:
     def close(self) -> None:
         """A replica was lost: drop what has not been applied. It is planned anew from what is found later."""
         self._target = self._source = None
-        for task, action in self._transfers.items():
-            task.cancel()
-            self._end(action)
-        self._transfers = {}
+        self._shared.clear()
+        self._end(*self._transfers.drop())
         while not self._batches.empty():
             self._end(*self._batches.get_nowait())
         self._content_wanted.clear()
@@ -77,8 +75,9 @@ class Lane:
         size = 0
         for action in actions:
             self._pair.begin(_paths(action))
+            self._note_shared(action)
             if _is_content_needed(action) and size_of(action.intended) > INLINE_BYTES_MAX:
-                self._begin_transfer(action)
+                self._transfers.add(action)
                 continue
             weight = size_of(action.intended) if _is_content_needed(action) else 0
             if batch and (len(batch) >= BATCH_ACTIONS_MAX or size + weight > BATCH_BYTES_MAX):
@@ -96,15 +95,16 @@ class Lane:
 
     async def run(self) -> None:
         """Apply until cancelled."""
-        while True:
-            batch = await self._batches.get()
-            try:
-                await self._apply_batch(batch)
-            except (Unreachable, RootLost):
-                # Whoever watches the replica learns of it too, closes the lane, and opens it again later.
-                self._content_wanted.clear()
-            finally:
-                self._end(*batch)
+        async with self._transfers.running():
+            while True:
+                batch = await self._batches.get()
+                try:
+                    await self._apply_batch(batch)
+                except DirsyncError as error:
+                    for action in batch:
+                        self._fall(action, error)
+                finally:
+                    self._end(*batch)
 
     async def _apply_batch(self, batch: list[Action]) -> None:
         if self._target is None or self._source is None:
@@ -154,56 +154,40 @@ class Lane:
         entry = self._pair.views.get(self._role.other, action.path)
         return entry if isinstance(entry, File) and same_content(entry, action.intended) else None
 
-    def _begin_transfer(self, action: Action) -> None:
-        task = asyncio.create_task(self._transfer(action), name=f"transfer to {self._role}")
-        self._transfers[task] = action
-        task.add_done_callback(self._end_transfer)
+    async def _bring(self, action: Action) -> bool:
+        """Bring a large content into the target's staging; False where it is not wanted any more."""
+        entry, target, source = self._source_file(action), self._target, self._source
+        if entry is None or target is None or source is None:
+            return False
+        have = await target.stage(entry.digest, entry.size)
+        if have < entry.size:
+            async with closing(source.supply(ContentAt(action.path, entry), have)) as chunks:
+                watched = with_progress(chunks, have, lambda done: self._announce_progress(action, done))
+                if not await target.put(entry.digest, entry.size, have, watched):
+                    raise Refusal("the content arrived damaged; it is sent again")
+        return True
 
-    def _end_transfer(self, task: asyncio.Task[None]) -> None:
-        action = self._transfers.pop(task, None)
-        if action is None:
+    def _brought(self, action: Action, is_here: bool, error: DirsyncError | None) -> None:
+        """Hand the action to the lane, or let go of it; one whose lane was closed meanwhile does not come here."""
+        if is_here:
+            self._batches.put_nowait([action])
             return
-        error = None if task.cancelled() else task.exception()
         if error is not None:
-            if not isinstance(error, Unreachable | RootLost):
-                self._fail(action, str(error))
-            self._end(action)
+            self._fall(action, error)
+        self._end(action)
 
-    async def _transfer(self, action: Action) -> None:
-        """Bring a large content into the target's staging, then hand the action to the lane."""
-        async with self._transfer_slots:
-            entry = self._source_file(action)
-            if entry is None or self._target is None or self._source is None:
-                self._end(action)
-                return
-            try:
-                have = await self._target.stage(entry.digest, entry.size)
-                if have < entry.size:
-                    chunks = self._source.supply(ContentAt(action.path, entry), have)
-                    watched = self._watched(action, have, chunks)
-                    if not await self._target.put(entry.digest, entry.size, have, watched):
-                        raise Refusal("the content arrived damaged; it is sent again")
-            except Refusal as refusal:
-                # The source's file changed meanwhile (its replica reports that), or the content was damaged.
-                self._fail(action, str(refusal))
-                self._end(action)
-                return
-        self._batches.put_nowait([action])
+    def _announce_progress(self, action: Action, done: int) -> None:
+        self._emit(EventName.PROGRESS, action.path, {"done": done, "size": size_of(action.intended)})
 
-    async def _watched(self, action: Action, offset: int, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        """Pass chunks on and announce the progress of what lasts."""
-        loop = asyncio.get_running_loop()
-        done = offset
-        said = loop.time() + _PROGRESS_SECONDS - _PROGRESS_INTERVAL_SECONDS
-        async for chunk in chunks:
-            done += len(chunk)
-            if loop.time() >= said + _PROGRESS_INTERVAL_SECONDS:
-                said = loop.time()
-                self._emit(EventName.PROGRESS, action.path, {"done": done, "size": size_of(action.intended)})
-            yield chunk
+    def _note_shared(self, action: Action) -> None:
+        shall_be = dict.fromkeys(_paths(action)) | {action.path: action.intended}
+        for path, entry in shall_be.items():
+            if self._pair.views.get(self._role.other, path) == entry:
+                self._shared.add(path)
 
     def _end(self, *actions: Action) -> None:
         for action in actions:
+            self._shared.difference_update(_paths(action))
             self._pair.end(_paths(action))
         self._wake()
 
@@ -216,19 +200,22 @@ class Lane:
                 since = self._pair.detected_seconds(action.path, now)
                 self._pair.troubles.pop(action.path, None)
                 if action.renamed_from is not None:
-                    self._pair.observe(self._role, action.renamed_from, None, now)
-                self._pair.observe(self._role, action.path, result.entry, now)
+                    self._applied(action.renamed_from, None, now)
+                self._applied(action.path, result.entry, now)
                 self._announce(action, result, now - since)
             case Refused():
+                found = {action.path: result.found}
                 if action.renamed_from is not None:
-                    self._pair.observe(self._role, action.renamed_from, result.found_source, now)
-                is_news = result.found != self._pair.views.get(self._role, action.path)
-                self._pair.observe(self._role, action.path, result.found, now)
-                if not is_news and action.renamed_from is None:
+                    found[action.renamed_from] = result.found_source
+                is_news = any(entry != self._pair.views.get(self._role, path) for path, entry in found.items())
+                for path, entry in found.items():
+                    self._pair.observe(self._role, path, entry, now)
+                if not is_news:
                     self._fail(action, "what stands at the target is being changed")
             case Missing():
                 if action.path in self._content_wanted:
-                    self._fail(action, "the content changed while it was sent")
+                    self._content_wanted.discard(action.path)
+                    self._fall(action, Refusal("the content changed while it was sent"))
                 else:
                     self._content_wanted.add(action.path)
             case Failed():
@@ -236,17 +223,40 @@ class Lane:
             case _:
                 assert_never(result)
 
+    def _applied(self, path: RelPath, entry: Entry | None, now: float) -> None:
+        """Take note of what the target holds now; what the source did since is a change of that."""
+        self._pair.observe(self._role, path, entry, now)
+        if path in self._shared:
+            self._pair.agree(path, entry)
+
+    def _fall(self, action: Action, error: DirsyncError) -> None:
+        """An action could not even be tried, or its content was gone.
+
+        Of a lost replica everybody learns by itself, and of a content that changed its replica reports: neither is
+        an error, unless it happens again.
+        """
+        is_usual = isinstance(error, Unreachable | RootLost)
+        if is_usual or (isinstance(error, Refusal) and action.path not in self._pair.troubles):
+            self._put_off(action, str(error), is_announced=is_usual)
+        else:
+            self._fail(action, str(error))
+
     def _fail(self, action: Action, reason: str) -> None:
         """Note a failure, announce it once per reason, and see to the next try."""
         before = self._pair.troubles.get(action.path)
-        trouble = self._pair.note_trouble(action.path, reason)
-        if before is None or before.reason != reason:
+        self._put_off(action, reason, is_announced=True)
+        if before is None or before.reason != reason or not before.is_announced:
             self._emit(EventName.ERROR, action.path, {"reason": reason})
-        asyncio.get_running_loop().call_later(trouble.delay_seconds, self._retry, action.path)
 
-    def _retry(self, path: RelPath) -> None:
-        self._pair.retry(path)
-        self._wake()
+    def _put_off(self, action: Action, reason: str, is_announced: bool) -> None:
+        trouble = self._pair.note_trouble(action.path, reason, is_announced)
+        asyncio.get_running_loop().call_later(trouble.delay_seconds, self._retry, action.path, trouble)
+
+    def _retry(self, path: RelPath, trouble: Trouble) -> None:
+        # A later failure, or none any more, has its own time.
+        if self._pair.troubles.get(path) is trouble:
+            self._pair.retry(path)
+            self._wake()
 
     def _announce(self, action: Action, result: Applied, seconds: float) -> None:
         kind = change_kind(action.expected, action.intended)

@@ -5,7 +5,7 @@ of the replicas is remote is not known here. What is decided is in `core`; how i
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import assert_never
 
 from dirsync.coordinator.archive_writer import ArchiveWriter
@@ -19,7 +19,7 @@ from dirsync.core.events import EventName
 from dirsync.core.paths import RelPath
 from dirsync.core.plan import Reason, plan
 from dirsync.core.reports import Back, Change, Look, Lost, Report
-from dirsync.errors import RootLost, Unreachable
+from dirsync.errors import DirsyncError, RootLost, Unreachable
 from dirsync.replica.interface import FullReplica
 
 _SETTLE_RETRY_SECONDS = 0.1
@@ -37,12 +37,15 @@ class Coordinator:
         self._wake = asyncio.Event()
         self.replicas: dict[Role, FullReplica] = {}
         self.ready: set[Role] = set()
-        self.pair = Pair(self._recorded, self._is_frozen)
+        self.pair = Pair(self._recorded, self._is_frozen, self.ready)
         self.holds = Holds(journal, self.pair, self.replicas, emit, held_bytes_max, self.wake)
         self.lanes = {role: Lane(role, self.pair, tally, emit, self.holds.is_held_at, self.wake) for role in Role}
         self.is_in_sync = False
         self.paused: dict[Role, str] = {}
+        self.unsettled: dict[Role, list[RelPath]] = {}
+        """What was still being written when the replica last looked."""
         self._taken = dict.fromkeys(Role, 0)
+        self._snapshots = dict.fromkeys(Role, 0)
         self._since: float | None = None
         self._is_comparing = False
         self._generation = 0
@@ -52,9 +55,17 @@ class Coordinator:
         """Have the loop look at what is dirty."""
         self._wake.set()
 
-    async def load(self) -> None:
-        """Take up the base and the locks of the last run."""
-        self.pair.load(await self._archive.load())
+    async def load(self, ignored_among: Callable[[Iterable[tuple[RelPath, Entry]]], list[RelPath]]) -> None:
+        """Take up the base and the locks of the last run.
+
+        Names that are ignored by now leave the base: not to be seen any more is no deletion, nor is to be missing when
+        they are seen again.
+        """
+        base = await self._archive.load()
+        for path in await asyncio.to_thread(ignored_among, base.items()):
+            base.discard(path)
+            self._archive.record(path, None)
+        self.pair.load(base)
         await self.holds.load()
 
     async def run(self) -> None:
@@ -66,11 +77,25 @@ class Coordinator:
                 tasks.create_task(lane.run(), name=f"lane to {role}")
             tasks.create_task(self._plan_forever(), name="plan")
             tasks.create_task(self._say_in_sync_forever(), name="in sync")
+            tasks.create_task(self._open_queues(), name="first comparison of a")
 
-    async def first_run(self) -> None:
-        """Forget the base, durably: from now on nothing that one replica lacks counts as deleted."""
+    async def _open_queues(self) -> None:
+        """Let the held names go on once everything that A changed while it was not watched is on its way to them."""
+        while True:
+            await self._until(lambda: Role.A in self.ready)
+            try:
+                await self.look(Role.A, is_full=False)
+            except DirsyncError:
+                await asyncio.sleep(_SETTLE_RETRY_SECONDS)
+            else:
+                self.holds.compared()
+                return
+
+    async def first_run(self, role: Role) -> None:
+        """Forget the base, durably: another replica plays this role, and nothing that one lacks counts as deleted."""
         self._archive.clear()
         self.pair.first_run()
+        await self.holds.first_run(role)
         await self._archive.wait_written()
 
     async def attach(self, role: Role, replica: FullReplica) -> None:
@@ -81,8 +106,7 @@ class Coordinator:
         """
         self.replicas[role] = replica
         try:
-            await replica.hold(self.holds.names(role))
-            await self._take_snapshot(role, replica)
+            await self._compare(role, replica)
             while True:
                 for report in await replica.reports():
                     await self._take_report(role, replica, report)
@@ -101,19 +125,28 @@ class Coordinator:
             case Back():
                 if report.is_new:
                     raise RootLost("another directory stands there now, or it lost its files")
-                await replica.hold(self.holds.names(role))
-                await self._take_snapshot(role, replica)
-                self.paused.pop(role, None)
+                await self._compare(role, replica)
             case _:
                 assert_never(report)
+
+    async def _compare(self, role: Role, replica: FullReplica) -> None:
+        """Tell a replica what is held, and take in all it has; one whose root is lost reports when it is back."""
+        try:
+            await replica.hold(self.holds.names(role))
+            await self._take_snapshot(role, replica)
+        except RootLost as lost:
+            self._pause(role, str(lost))
+        else:
+            self.paused.pop(role, None)
 
     def _detach(self, role: Role) -> None:
         self.replicas.pop(role, None)
         self._is_comparing = False
         self.ready.discard(role)
         self.paused.pop(role, None)
+        self.unsettled.pop(role, None)
         self._close_lanes()
-        self.pair.views.forget(role)
+        self.pair.forget(role)
         self._set_in_sync(False)
         self.wake()
 
@@ -126,6 +159,7 @@ class Coordinator:
         self.ready.discard(role)
         self._close_lanes()
         self._set_in_sync(False)
+        self.wake()
 
     async def _take_snapshot(self, role: Role, replica: FullReplica) -> None:
         """Compare the whole inventory: what it does not name is not there."""
@@ -133,6 +167,7 @@ class Coordinator:
         self._announce_comparison()
         now = asyncio.get_running_loop().time()
         absent = self.pair.views.paths()
+        self.holds.supersede(role)
         async for batch in replica.snapshot():
             for path, found in batch:
                 absent.discard(path)
@@ -140,9 +175,11 @@ class Coordinator:
         for path in absent:
             self.pair.observe(role, path, None, now)
         self._taken[role] = 0
+        self._snapshots[role] += 1
         self.ready.add(role)
         if self.ready == set(Role):
             self._is_comparing = False
+            self.pair.troubles.clear()
             self.lanes[Role.A].open(self.replicas[Role.A], self.replicas[Role.B])
             self.lanes[Role.B].open(self.replicas[Role.B], self.replicas[Role.A])
             self.pair.dirty |= self.pair.views.open_paths
@@ -154,13 +191,15 @@ class Coordinator:
         if self._is_comparing or self.replicas.keys() != set(Role):
             return
         self._is_comparing = True
-        self._emit(EventName.RECONCILING, None, {"files": self.pair.views.files})
+        self._since = asyncio.get_running_loop().time()
+        self._emit(EventName.RECONCILING, None, {"files": self.pair.views.count_files()})
 
     def _take_change(self, role: Role, change: Change) -> bool:
         """Note a change; False where the replica still captures a name that is not locked any more."""
         at = asyncio.get_running_loop().time() - change.age_ms / 1000
         self._generation += 1
-        self.pair.troubles.pop(change.path, None)
+        if change.found != self.pair.views.get(role, change.path):
+            self.pair.troubles.pop(change.path, None)
         if change.content is not None:
             self.pair.keep_inline(role, change.path, change.content)
         else:
@@ -179,9 +218,7 @@ class Coordinator:
         return self.holds.is_frozen(path)
 
     def _may_act(self, path: RelPath) -> bool:
-        trouble = self.pair.troubles.get(path)
-        is_waiting = trouble is not None and trouble.is_waiting
-        return not is_waiting and not self.pair.is_busy(path) and self.holds.is_free(path)
+        return not self.pair.is_waiting(path) and not self.pair.is_busy(path) and self.holds.is_free(path)
 
     async def _plan_forever(self) -> None:
         while True:
@@ -189,6 +226,8 @@ class Coordinator:
             self._wake.clear()
             if self.ready == set(Role):
                 self._plan_once()
+            if self.is_in_sync and self.holds.is_draining:
+                self._set_in_sync(False)
             async with self._changed:
                 self._changed.notify_all()
 
@@ -220,10 +259,16 @@ class Coordinator:
 
     def pending(self) -> list[RelPath]:
         """Return the paths that are not in sync, held ones aside."""
-        return [path for path in self.pair.views.open_paths if not self.holds.is_aside(path)]
+        return list(self._pending())
+
+    def _pending(self) -> Iterator[RelPath]:
+        aside = self.holds.aside()
+        return (path for path in self.pair.views.opened() if path not in aside)
 
     def _is_quiet(self) -> bool:
-        return self.ready == set(Role) and self.pair.is_idle and self.holds.is_quiet and not self.pending()
+        # Looked at on every wake: with thousands of paths open it ends at the first of them.
+        is_idle = self.ready == set(Role) and self.pair.is_idle and self.holds.is_quiet
+        return is_idle and next(self._pending(), None) is None
 
     async def _until(self, condition: Callable[[], bool]) -> None:
         """Wait until the condition holds; it is looked at whenever something has happened."""
@@ -231,47 +276,66 @@ class Coordinator:
             await self._changed.wait_for(condition)
 
     async def look(self, role: Role, is_full: bool) -> Look:
-        """Have a replica look, and take in everything it saw. Raises Unreachable, RootLost."""
+        """Have a replica look, and take in everything it saw. Raises Unreachable, RootLost, or what hindered it."""
         replica = self.replicas.get(role)
         if replica is None or role not in self.ready:
             raise Unreachable(f"server {role.value} is not connected")
+        snapshot = self._snapshots[role]
+
+        def is_cut_short() -> bool:
+            # A snapshot starts the count of reports anew.
+            return role not in self.ready or self._snapshots[role] != snapshot
+
         look = await replica.look(is_full)
-        await self._until(lambda: role not in self.ready or self._taken[role] >= look.reported)
+        self.unsettled[role] = [path for path, _ in look.unsettled]
+        await self._until(lambda: is_cut_short() or self._taken[role] >= look.reported)
+        if is_cut_short():
+            raise Unreachable(f"server {role.value} was lost meanwhile")
         return look
 
-    async def _look_at_both(self, is_full: bool) -> bool:
-        """Have both replicas look; True where neither has anything that is still being written."""
-        looks = await asyncio.gather(*(self.look(role, is_full) for role in Role), return_exceptions=True)
-        for look in looks:
-            if isinstance(look, Unreachable | RootLost):
-                return False
-            if isinstance(look, BaseException):
+    async def _look_at_both(self, is_full: bool) -> list[Look] | None:
+        """Have both replicas look; None where one of them could not."""
+        found = await asyncio.gather(*(self.look(role, is_full) for role in Role), return_exceptions=True)
+        looks: list[Look] = []
+        for look in found:
+            if isinstance(look, Look):
+                looks.append(look)
+            elif not isinstance(look, DirsyncError):
                 raise look
-        return not any(isinstance(look, Look) and look.unsettled for look in looks)
+        return looks if len(looks) == len(found) else None
 
     async def _say_in_sync_forever(self) -> None:
         """Say `in_sync` when nothing is pending and both replicas, asked once more, have nothing new."""
         while True:
             await self._until(lambda: not self.is_in_sync and self._is_quiet())
             generation = self._generation
-            is_settled = await self._look_at_both(is_full=False)
-            if is_settled and generation == self._generation and self._is_quiet():
+            looks = await self._look_at_both(is_full=False)
+            # What is in sync stays so: deleted after a crash right now, it is a deletion and not a first run.
+            await self._archive.wait_written()
+            if not _is_settled(looks):
+                await asyncio.sleep(_SETTLE_RETRY_SECONDS)
+            elif generation == self._generation and self._is_quiet():
                 self._set_in_sync(True)
                 async with self._changed:
                     self._changed.notify_all()
-            elif not is_settled:
-                await asyncio.sleep(_SETTLE_RETRY_SECONDS)
 
     async def wait_in_sync(self) -> None:
         """Wait until both directories are the same, whatever was changed before this call included."""
         is_full = True
         while True:
             await self._until(lambda: self.ready == set(Role))
-            is_settled = await self._look_at_both(is_full)
-            is_full = is_full and self.ready != set(Role)
-            if not is_settled:
+            looks = await self._look_at_both(is_full)
+            is_full = is_full and looks is None
+            if not _is_settled(looks):
                 await asyncio.sleep(_SETTLE_RETRY_SECONDS)
                 continue
             await self._until(lambda: self._is_quiet() or self.ready != set(Role))
-            if self._is_quiet() and (self.is_in_sync or await self._look_at_both(is_full=False)) and self._is_quiet():
-                return
+            if self._is_quiet() and (self.is_in_sync or _is_settled(await self._look_at_both(is_full=False))):
+                await self._archive.wait_written()
+                if self._is_quiet():
+                    return
+
+
+def _is_settled(looks: list[Look] | None) -> bool:
+    """Return whether both replicas have looked, and neither saw anything that is still being written."""
+    return looks is not None and not any(look.unsettled for look in looks)

@@ -5,6 +5,7 @@ Holds knowledge only; the loop and the lanes act on it. The base advances here a
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from dirsync.core.entry import Digest, Entry, File, Observed, Problem, Role, Symlink, Untracked
@@ -16,10 +17,11 @@ from dirsync.limits import PENDING_INLINE_BYTES_MAX, RETRY_FIRST_SECONDS, RETRY_
 
 @dataclass(slots=True)
 class Trouble:
-    """Why a path could not be synchronised, and how long until the next try."""
+    """Why a path could not be synchronised, how long until the next try, and whether people were told."""
 
     reason: str
     delay_seconds: float
+    is_announced: bool
     is_waiting: bool = True
 
 
@@ -27,15 +29,22 @@ class Pair:
     """The knowledge about both replicas.
 
     `dirty` are paths to be planned. `record` is called for each advance of the base. `is_frozen` says of a path that
-    its base must not advance by mere agreement (it has held updates).
+    its base must not advance by mere agreement (it has held updates). `known` are the replicas whose every path was
+    observed: the others are only taken to stand at the base, which agrees with nothing.
     """
 
-    def __init__(self, record: Callable[[RelPath, Entry | None], None], is_frozen: Callable[[RelPath], bool]) -> None:
+    def __init__(
+        self,
+        record: Callable[[RelPath, Entry | None], None],
+        is_frozen: Callable[[RelPath], bool],
+        known: AbstractSet[Role],
+    ) -> None:
         self.views = Views()
         self.dirty: set[RelPath] = set()
         self.troubles: dict[RelPath, Trouble] = {}
         self._record = record
         self._is_frozen = is_frozen
+        self._known = known
         self._inline: dict[tuple[Role, RelPath], bytes] = {}
         self._inline_bytes = 0
         self._detected: dict[RelPath, float] = {}
@@ -68,15 +77,17 @@ class Pair:
         """
         self.views.observe(role, path, found)
         near, far = self.views.get(role, path), self.views.get(role.other, path)
-        if near == far and not isinstance(near, Untracked | Problem) and not self._is_frozen(path):
+        is_agreed = near == far and role.other in self._known and not self._is_frozen(path)
+        if is_agreed and not isinstance(near, Untracked | Problem):
             self.record(path, near)
         if self.views.is_open(path):
             self.dirty.add(path)
             self._detected.setdefault(path, at_seconds)
         else:
-            self.troubles.pop(path, None)
-            self._detected.pop(path, None)
-            self.drop_inline(path)
+            self._settled(path)
+        if self._left:
+            # What hindered them may be gone now, and nothing else would say so.
+            self._take_up_left()
         above = parent(path)
         if above and self.views.is_open(above):
             self.dirty.add(above)
@@ -90,8 +101,25 @@ class Pair:
         self._count(entry, 1)
         self.views.record(path, entry)
         if not self.views.is_open(path):
-            self._detected.pop(path, None)
+            self._settled(path)
         self._record(path, entry)
+
+    def agree(self, path: RelPath, entry: Entry | None) -> None:
+        """Advance the base to what both replicas have held, though one may hold something newer by now."""
+        if not self._is_frozen(path):
+            self.record(path, entry)
+
+    def forget(self, role: Role) -> None:
+        """Drop what was observed of a replica that cannot be reached any more."""
+        was_open = set(self.views.opened())
+        self.views.forget(role)
+        for path in was_open.difference(self.views.opened()):
+            self._settled(path)
+
+    def _settled(self, path: RelPath) -> None:
+        self.troubles.pop(path, None)
+        self._detected.pop(path, None)
+        self.drop_inline(path)
 
     def is_agreed_content(self, digest: Digest) -> bool:
         """Return whether both replicas are known to hold this content somewhere."""
@@ -147,12 +175,16 @@ class Pair:
             self._busy[path] -= 1
             if not self._busy[path]:
                 del self._busy[path]
-            if self.views.is_open(path) and not self._is_waiting(path):
+            if self.views.is_open(path) and not self.is_waiting(path):
                 self.dirty.add(path)
+        self._take_up_left()
+
+    def _take_up_left(self) -> None:
         self.dirty |= self._left
         self._left = set()
 
-    def _is_waiting(self, path: RelPath) -> bool:
+    def is_waiting(self, path: RelPath) -> bool:
+        """Return whether `path` failed, and its next try is not due yet."""
         trouble = self.troubles.get(path)
         return trouble is not None and trouble.is_waiting
 
@@ -168,9 +200,9 @@ class Pair:
         """Set `path` aside until some work has ended."""
         self._left.add(path)
 
-    def note_trouble(self, path: RelPath, reason: str) -> Trouble:
+    def note_trouble(self, path: RelPath, reason: str, is_announced: bool) -> Trouble:
         """Note that `path` failed; each failure in a row doubles the time to the next try."""
         before = self.troubles.get(path)
         delay = min(before.delay_seconds * 2, RETRY_MAX_SECONDS) if before else RETRY_FIRST_SECONDS
-        self.troubles[path] = Trouble(reason, delay)
+        self.troubles[path] = Trouble(reason, delay, is_announced)
         return self.troubles[path]

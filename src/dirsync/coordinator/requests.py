@@ -4,7 +4,7 @@ Reads what the coordinator knows and asks the replicas; changes nothing but thro
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 
 from dirsync import __version__
 from dirsync.coordinator.hold_queue import HoldQueue
@@ -19,6 +19,7 @@ from dirsync.core.versions import Version
 from dirsync.errors import Refusal, RootLost, Unreachable
 from dirsync.limits import BATCH_ACTIONS_MAX, LISTING_SECONDS
 from dirsync.replica.interface import FullReplica
+from dirsync.replica.streams import closing
 from dirsync.wire.messages import (
     BringBackRequest,
     Chunk,
@@ -53,15 +54,15 @@ _REASONS_MAX = 10
 
 
 class ClientRequests:
-    """What Server A does for its clients. `places` says, per role, address and directory as people know them."""
+    """What Server A does for its clients. `place` says address and directory of a role as people know them."""
 
     def __init__(
-        self, coordinator: Coordinator, journal: Journal, pair_id: bytes, places: dict[Role, tuple[str, str]]
+        self, coordinator: Coordinator, journal: Journal, pair_id: bytes, place: Callable[[Role], tuple[str, str]]
     ) -> None:
         self._coordinator = coordinator
         self._journal = journal
         self._pair_id = pair_id
-        self._places = places
+        self._place = place
 
     async def answer(self, request: Message) -> Message:
         """Answer what has one reply. Raises Refusal with a text for the person who asked."""
@@ -86,16 +87,11 @@ class ClientRequests:
             case _:
                 raise Refusal(f"not something a client asks: {type(request).__name__}")
 
-    async def stream(self, request: EventsRequest | OutputRequest) -> AsyncIterator[Message]:
+    def stream(self, request: EventsRequest | OutputRequest) -> AsyncGenerator[Message, None]:
         """Yield the parts of an answer, the reply last."""
-        if isinstance(request, EventsRequest):
-            async for part in self._events(request):
-                yield part
-        else:
-            async for piece in self._output(request):
-                yield piece
+        return self._events(request) if isinstance(request, EventsRequest) else self._output(request)
 
-    async def _events(self, request: EventsRequest) -> AsyncIterator[Message]:
+    async def _events(self, request: EventsRequest) -> AsyncGenerator[Message, None]:
         with self._journal.followed() as following:
             for batch in _batches(self._journal.last(request.last)):
                 yield EventsPart(tuple(batch))
@@ -104,12 +100,14 @@ class ClientRequests:
                     yield EventsPart(tuple(events))
         yield Done()
 
-    async def _output(self, request: OutputRequest) -> AsyncIterator[Message]:
+    async def _output(self, request: OutputRequest) -> AsyncGenerator[Message, None]:
         version = await self._choose(request.path, request.version, request.role)
         if not isinstance(version.entry, File):
             raise Refusal(f"{version.id} of {display(version.path)} is a link; it has no content to write to a file")
-        async for data in self._replica(version.role).supply(ContentOfVersion(version.id, version.entry), 0):
-            yield Chunk(data)
+        content = self._replica(version.role).supply(ContentOfVersion(version.id, version.entry), 0)
+        async with closing(content) as chunks:
+            async for data in chunks:
+                yield Chunk(data)
         yield RestoreReply(version)
 
     async def _look(self, role: Role) -> Look | None:
@@ -183,7 +181,7 @@ class ClientRequests:
     async def _status(self) -> StatusReply:
         coordinator = self._coordinator
         looks = await self._look_at_both()
-        pending = sorted(coordinator.pending())
+        pending = self._pending()
         error = self._journal.last_error
         last_error = ""
         if error is not None:
@@ -201,12 +199,20 @@ class ClientRequests:
         )
 
     def _server(self, role: Role, look: Look | None) -> ServerStatus:
-        address, directory = self._places[role]
+        address, directory = self._place(role)
         state = "paused" if role in self._coordinator.paused else "unreachable" if look is None else "ready"
         files, size = (look.files, look.size) if look else (0, 0)
         return ServerStatus(role, state, address, directory, files, size)
 
+    def _pending(self) -> list[RelPath]:
+        """Return what is not in sync, or may not be because it is being written, in the order of the names."""
+        unsettled = {path for paths in self._coordinator.unsettled.values() for path in paths}
+        return sorted(unsettled.union(self._coordinator.pending()))
+
     def _reason(self, path: RelPath) -> str:
+        for role, paths in self._coordinator.unsettled.items():
+            if path in paths:
+                return f"is being written at {role.upper()}"
         pair = self._coordinator.pair
         for role in Role:
             found = pair.views.get(role, path)
@@ -233,7 +239,7 @@ class ClientRequests:
                 yield f"server {role.upper()} is paused: {coordinator.paused[role]}"
             elif role not in coordinator.ready:
                 yield f"server {role.upper()} is not connected"
-        pending = sorted(coordinator.pending())
+        pending = self._pending()
         for path in pending[:_REASONS_MAX]:
             yield f"{display(path)}: {self._reason(path)}"
         if len(pending) > _REASONS_MAX:

@@ -4,7 +4,9 @@ Two equal trees cost one tree of memory. A path is open while the three entries 
 is what "in sync" means, by construction.
 """
 
-from dirsync.core.entry import Entry, Observed, Problem, Role, Untracked
+from collections.abc import Iterator
+
+from dirsync.core.entry import Entry, File, Observed, Problem, Role, Symlink, Untracked
 from dirsync.core.paths import RelPath
 from dirsync.core.tree import Tree
 
@@ -21,6 +23,10 @@ class Views:
     def open_paths(self) -> frozenset[RelPath]:
         """The paths on which the two sides and the base do not agree."""
         return frozenset(self._open)
+
+    def opened(self) -> Iterator[RelPath]:
+        """Yield the open paths without copying them; nothing may be observed meanwhile."""
+        return iter(self._open)
 
     @property
     def open_count(self) -> int:
@@ -65,6 +71,10 @@ class Views:
         for differences in self._differences.values():
             known.update(differences)
         return known
+
+    def count_files(self) -> int:
+        """Return how many files and links stand at either side."""
+        return sum(any(isinstance(self.get(role, path), File | Symlink) for role in Role) for path in self.paths())
 
     def forget(self, role: Role) -> None:
         """Drop what was observed of the replica: until it is observed again it counts as equal to the base."""

@@ -139,6 +139,7 @@ class Connection:
         """Ask and return the answer. Raises what the far end raised, or that the connection has ended."""
         async with self._slots:
             call = self._call()
+            call.inflow.end()
             try:
                 await self._send(Request(call.number, body))
                 return await call.wait()
@@ -165,6 +166,7 @@ class Connection:
         """Ask, send the parts, and return the answer; it may come before all parts were sent. Raises as `request`."""
         async with self._slots:
             call = self._call()
+            call.inflow.end()
             try:
                 await self._send(Request(call.number, body))
                 async for part in parts:

@@ -120,6 +120,11 @@ class Link(asyncio.BufferedProtocol):
             self.transport.abort()
 
     @property
+    def is_paused(self) -> bool:
+        """Whether this end does not read at present, because what arrived was not taken."""
+        return self._is_paused
+
+    @property
     def can_send(self) -> bool:
         """Whether the far end keeps up."""
         return self._can_send.is_set()
@@ -155,4 +160,5 @@ class Link(asyncio.BufferedProtocol):
         if should_pause:
             self.transport.pause_reading()
         else:
+            self.heard_seconds = asyncio.get_running_loop().time()
             self.transport.resume_reading()

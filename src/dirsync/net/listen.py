@@ -4,16 +4,17 @@ Whether a Hello is welcome is decided by `meet`; what a connection is for, by wh
 """
 
 import asyncio
+import functools
 import os
 from collections.abc import Awaitable, Callable
 
-from dirsync.errors import RemoteProtocolError, Unreachable
-from dirsync.limits import CONNECTIONS_MAX, HANDSHAKE_SECONDS
+from dirsync.errors import CredentialError, RemoteProtocolError, Unreachable
+from dirsync.limits import CONNECTIONS_MAX, HANDSHAKE_SECONDS, STRANGERS_MAX
 from dirsync.net.calls import FOR_CLIENT_TERMS, SERVER_TERMS
 from dirsync.net.connection import CLOSE_SECONDS, Connection
 from dirsync.net.dial import other_version
 from dirsync.net.link import Link
-from dirsync.net.reasons import address_text
+from dirsync.net.reasons import address_text, stranger_reason
 from dirsync.net.tls import Credential
 from dirsync.wire.codec import decode, encode
 from dirsync.wire.messages import PROTOCOL_MAJOR, Denied, Hello, Reply, Request, Welcome
@@ -22,18 +23,25 @@ KINDS = frozenset({"control", "bulk", "client"})
 
 Meet = Callable[[Hello], Welcome | Denied]
 Take = Callable[[Hello, Connection], Awaitable[None]]
+TellRefused = Callable[[str, str], None]
+"""Told of each guest who was not let in: the host it came from and why, for people."""
 
 
 class Listener:
     """Accepts connections until it is closed. Made by `listen`."""
 
-    def __init__(self, credential: Credential, meet: Meet, take: Take, tasks: asyncio.TaskGroup) -> None:
+    def __init__(
+        self, credential: Credential, meet: Meet, take: Take, tasks: asyncio.TaskGroup, tell_refused: TellRefused | None
+    ) -> None:
         self._credential = credential
         self._context = credential.server_context()
         self._meet = meet
         self._take = take
         self._tasks = tasks
+        self._tell_refused = tell_refused
         self._guests: set[asyncio.Task[None]] = set()
+        # In the order of their coming: those who have not been let in yet.
+        self._strangers: dict[asyncio.Task[None], asyncio.Transport] = {}
         self._server: asyncio.Server | None = None
         self._port = 0
 
@@ -62,32 +70,55 @@ class Listener:
 
     def _accept(self, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Take a plain connection before anything of it was read: counted from here on, proven or not."""
-        if len(self._guests) >= CONNECTIONS_MAX:
-            writer.transport.abort()
-            return
+        if len(self._strangers) >= STRANGERS_MAX:
+            oldest = next(iter(self._strangers))
+            oldest.cancel()
+            # Now, not when it has ended: several may come within one turn of the loop.
+            self._forget(self._strangers[oldest], oldest)
         transport = writer.transport
         assert isinstance(transport, asyncio.Transport)
         transport.pause_reading()
         guest = self._tasks.create_task(self._host(writer, transport), name="guest")
         self._guests.add(guest)
-        guest.add_done_callback(self._guests.discard)
+        self._strangers[guest] = transport
+        guest.add_done_callback(functools.partial(self._forget, transport))
+
+    def _forget(self, transport: asyncio.Transport, guest: asyncio.Task[None]) -> None:
+        # In here, because a guest who was cancelled before its first step has run nothing else.
+        transport.abort()
+        self._guests.discard(guest)
+        self._strangers.pop(guest, None)
 
     async def _host(self, writer: asyncio.StreamWriter, transport: asyncio.Transport) -> None:
         link = Link(origin=writer)
+        place = writer.get_extra_info("peername") or ("somewhere",)
         try:
-            async with asyncio.timeout(HANDSHAKE_SECONDS):
-                await self._prove(transport, link)
-                hello = await self._greet(link)
+            hello = await self._let_in(transport, link, str(place[0]))
             if hello is None:
-                await link.close(CLOSE_SECONDS)
                 return
             terms = FOR_CLIENT_TERMS if hello.kind == "client" else SERVER_TERMS
             await self._take(hello, Connection(link, is_dialler=False, terms=terms))
         except (OSError, Unreachable, RemoteProtocolError):
-            # Strangers, and guests who left. Whoever had to know of a lost guest was told by its connection.
-            return
-        finally:
-            transport.abort()
+            return  # a guest who left; whoever had to know of it was told by its connection
+
+    async def _let_in(self, transport: asyncio.Transport, link: Link, host: str) -> Hello | None:
+        """Meet a stranger; None for one who is not let in."""
+        try:
+            async with asyncio.timeout(HANDSHAKE_SECONDS):
+                await self._prove(transport, link)
+                hello, verdict = await self._greet(link)
+        except (OSError, CredentialError, Unreachable, RemoteProtocolError) as error:
+            self._tell(host, stranger_reason(error))
+            return None
+        if isinstance(verdict, Denied):
+            self._tell(host, verdict.reason)
+            await link.close(CLOSE_SECONDS)
+            return None
+        return hello
+
+    def _tell(self, host: str, reason: str | None) -> None:
+        if self._tell_refused is not None and reason is not None:
+            self._tell_refused(host, reason)
 
     async def _prove(self, transport: asyncio.Transport, link: Link) -> None:
         secured = await asyncio.get_running_loop().start_tls(
@@ -102,28 +133,40 @@ class Listener:
             raise Unreachable("the guest left during the handshake")
         link.attach(secured)
         if not self._credential.is_held_by(secured.get_extra_info("ssl_object")):
-            raise Unreachable("the guest has another credential")
+            raise CredentialError("the guest has another credential")
 
-    async def _greet(self, link: Link) -> Hello | None:
-        """Read the Hello and answer it; None where it was denied."""
+    async def _greet(self, link: Link) -> tuple[Hello, Welcome | Denied]:
+        """Read the Hello and answer it. Whoever is welcome is a stranger no more."""
         request = decode(await link.receive())
         if not isinstance(request, Request) or not isinstance(request.body, Hello):
             raise RemoteProtocolError(f"expected a hello, received {type(request).__name__}")
         hello = request.body
         verdict = self._judge(hello)
+        if isinstance(verdict, Welcome):
+            guest = asyncio.current_task()
+            assert guest is not None
+            self._strangers.pop(guest, None)
         link.send(encode(Reply(request.id, verdict)))
-        return hello if isinstance(verdict, Welcome) else None
+        return hello, verdict
 
     def _judge(self, hello: Hello) -> Welcome | Denied:
         if hello.major != PROTOCOL_MAJOR:
             return Denied(other_version(hello.major))
         if hello.kind not in KINDS:
             return Denied("this server does not know that kind of connection")
+        if len(self._guests) - len(self._strangers) >= CONNECTIONS_MAX:
+            return Denied(f"this server has {CONNECTIONS_MAX} connections already, which is all it takes")
         return self._meet(hello)
 
 
 async def listen(
-    host: str, port: int, credential: Credential, meet: Meet, take: Take, tasks: asyncio.TaskGroup
+    host: str,
+    port: int,
+    credential: Credential,
+    meet: Meet,
+    take: Take,
+    tasks: asyncio.TaskGroup,
+    tell_refused: TellRefused | None = None,
 ) -> Listener:
     """Listen at this address; port 0 lets the system choose.
 
@@ -131,6 +174,6 @@ async def listen(
     it is broken off when `take` returns. All of it runs in `tasks`: what `take` raises on purpose about its
     connection (Unreachable, RemoteProtocolError) ends that connection, anything else is raised there.
     """
-    listener = Listener(credential, meet, take, tasks)
+    listener = Listener(credential, meet, take, tasks, tell_refused)
     await listener.start(host, port)
     return listener

@@ -3,7 +3,10 @@
 import socket
 import ssl
 
+from dirsync.errors import CredentialError, ProtocolError
+
 CREDENTIAL_DIFFERS = "the credential of this machine was refused or differs: both ends need the same key file"
+STRANGER_CREDENTIAL = "it has another credential, or none; both ends need the same key file"
 
 _CREDENTIAL_ALERTS = ("ALERT_UNKNOWN_CA", "CERTIFICATE", "ALERT_DECRYPT", "ALERT_ACCESS_DENIED")
 
@@ -31,6 +34,23 @@ def reason_of(error: BaseException | None) -> str:
             return error.strerror or str(error) or type(error).__name__
         case _:
             return str(error) or type(error).__name__
+
+
+def stranger_reason(error: BaseException) -> str | None:
+    """Return why somebody who tried to connect was turned away; None where they just left."""
+    match error:
+        case TimeoutError() | ConnectionAbortedError():
+            return "it did not introduce itself in time"
+        case CredentialError() | ssl.SSLCertVerificationError():
+            return STRANGER_CREDENTIAL
+        case ssl.SSLEOFError():
+            return None
+        case ssl.SSLError() if _tls_reason(error) == CREDENTIAL_DIFFERS:
+            return STRANGER_CREDENTIAL
+        case ssl.SSLError() | ProtocolError():
+            return "it does not speak as dirsync does"
+        case _:
+            return None
 
 
 def address_text(host: str, port: int) -> str:

@@ -20,10 +20,10 @@ async def beat(link: Link, interval_seconds: float) -> None:
 
 
 async def wait_silent(link: Link, limit_seconds: float) -> Unreachable:
-    """Wait until nothing was heard for so long, and return what the connection ends with."""
+    """Wait until nothing was heard for so long, though this end listened; return what the connection ends with."""
     now = asyncio.get_running_loop().time
     while True:
-        left_seconds = link.heard_seconds + limit_seconds - now()
+        left_seconds = limit_seconds if link.is_paused else link.heard_seconds + limit_seconds - now()
         if left_seconds <= 0:
             return Unreachable(f"nothing was heard for {limit_seconds:g} s")
         await asyncio.sleep(left_seconds)

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from dirsync.core.events import Event
-from dirsync.errors import ProtocolError, Unreachable
+from dirsync.errors import DirsyncError, ProtocolError, Unreachable
 from dirsync.limits import SUBSCRIBER_EVENTS_MAX
 from dirsync.net.connection import Connection
 from dirsync.replica.interface import FullReplica
@@ -77,7 +77,8 @@ class Sessions:
             await old.control.close()
         try:
             async with self._turn:
-                await self._serve(session)
+                if self._session is session:
+                    await self._serve(session)
         finally:
             if self._session is session:
                 self._session = None
@@ -91,7 +92,12 @@ class Sessions:
             await connection.wait_closed()
 
     async def _serve(self, session: _Session) -> None:
-        await self._begin(session.hello)
+        try:
+            await self._begin(session.hello)
+        except DirsyncError as error:
+            # Server A is told by the end of its connection, and comes again.
+            self._announce(False, str(error))
+            return
         self._announce(True, "Server A came")
         forwarding = asyncio.create_task(self._forward_events(session), name="events to A")
         reason = "the server ends"

@@ -3,11 +3,12 @@
 Owns the meaning of `[sync] ignore`. Plain names, the common case, cost one set lookup in a scan of many files.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import pathspec
 
-from dirsync.core.paths import RelPath, ancestors, name_of, to_text
+from dirsync.core.entry import Directory, Observed
+from dirsync.core.paths import ROOT, RelPath, ancestors, name_of, parent, to_text
 
 _SPECIAL = frozenset("*?[]!#\\/ ")
 
@@ -44,3 +45,18 @@ class IgnoreRules:
     def hides(self, path: RelPath) -> bool:
         """Return whether the path, or a directory above it, is ignored. A pattern for directories hides no file."""
         return self.ignores(path, False) or any(self.ignores(above, True) for above in ancestors(path))
+
+    def hidden_among(self, rows: Iterable[tuple[RelPath, Observed]]) -> list[RelPath]:
+        """Return those that are ignored or lie in an ignored directory; each directory is asked about once."""
+        hidden_directories: dict[RelPath, bool] = {ROOT: False}
+
+        def is_hidden_directory(path: RelPath) -> bool:
+            if path not in hidden_directories:
+                hidden_directories[path] = is_hidden_directory(parent(path)) or self.ignores(path, True)
+            return hidden_directories[path]
+
+        return [
+            path
+            for path, found in rows
+            if is_hidden_directory(parent(path)) or self.ignores(path, isinstance(found, Directory))
+        ]

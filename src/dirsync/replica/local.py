@@ -5,7 +5,7 @@ scanning and watching (where to look), applying, capturing, keeping, supplying, 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -70,6 +70,7 @@ class LocalReplica:
         self._writer = IndexWriter(site)
         self._identity = Identity(b"", is_new=True)
         self._root_identity = RootIdentity(0, 0)
+        self._has_new_rules = False
         self._has_looked = asyncio.Event()
         self._exit = AsyncExitStack()
 
@@ -144,6 +145,7 @@ class LocalReplica:
         """Recognise the directory, then read what was known of it."""
         site = self._site
         await site.threads.record(self._writer.load)
+        await site.threads.record(self._forget_ignored)
         identity = await self._footing.gain()
         await site.threads.record(self._settling.holds.load)
         await site.threads.bulk(partial(self._versions.adopt, site.ground))
@@ -196,9 +198,18 @@ class LocalReplica:
         """Ignore other names from now on. A newly ignored one is no deletion: it is forgotten without a word."""
         site = self._site
         if site.rules.change(patterns):
-            for path in [path for path in site.index.known if site.rules.hides(path) or site.rules.ignores(path, True)]:
-                site.index.discard(path)
+            self._has_new_rules = True
             self._scanning.want()
+
+    def ignored_among(self, rows: Iterable[tuple[RelPath, Observed]]) -> list[RelPath]:
+        """Return the paths that are ignored, or lie in an ignored directory."""
+        return self._site.rules.hidden_among(rows)
+
+    def _forget_ignored(self) -> None:
+        """Drop what is known of ignored names: they are not ours to report, neither as there nor as gone."""
+        index = self._site.index
+        for path in self.ignored_among((path, known.entry) for path, known in index.known.items()):
+            index.discard(path)
 
     # Replica
 
@@ -211,9 +222,15 @@ class LocalReplica:
         await self._scanning.full_unless_fresh()
         await self._settling.wait_looked()
         rows = self._settling.conclusions.view()
+        if self._has_new_rules:
+            # Only now: a look that began under other rules could bring back what is ignored.
+            self._has_new_rules = False
+            self._forget_ignored()
+            hidden = set(self.ignored_among(rows))
+            rows = [row for row in rows if row[0] not in hidden]
         self._settling.is_reporting = True
         self._settling.conclusions.is_announcing = True
-        self._site.outbox.clear()
+        self._site.outbox.restart()
         self._settling.holds.report_again()
         for start in range(0, len(rows), _SNAPSHOT_ENTRIES):
             yield rows[start : start + _SNAPSHOT_ENTRIES]

@@ -32,6 +32,7 @@ class Outbox:
         self._turns = 0
         self._taken = 0
         self._bytes = 0
+        self._is_open = False
         self._has_some = asyncio.Event()
 
     @property
@@ -41,6 +42,8 @@ class Outbox:
 
     def change(self, change: Change, since: float) -> None:
         """Report a state; an earlier one of the path that still waits is forgotten. `since`: loop time of detection."""
+        if not self._is_open:
+            return
         key = (self._turns, change.path)
         before = self._waiting.get(key)
         if before is not None:
@@ -51,8 +54,9 @@ class Outbox:
 
     def capture(self, change: Change, since: float) -> None:
         """Report a captured state, after everything before it."""
-        self._number += 1
-        self._add(self._number, change, since)
+        if self._is_open:
+            self._number += 1
+            self._add(self._number, change, since)
 
     def turn(self, report: Lost | Back) -> None:
         """Report that the root was lost or is back."""
@@ -60,22 +64,27 @@ class Outbox:
         self._turns += 1
         self._add(self._number, report, 0.0)
 
-    def clear(self) -> None:
-        """Forget everything that waits: a snapshot says it all."""
+    def restart(self) -> None:
+        """Forget everything that waits: a snapshot says it all. Before the first one no state is worth reporting."""
+        self._is_open = True
         self._waiting.clear()
         self._bytes = 0
         self._taken = 0
         self._has_some.clear()
 
     def drop_captures(self, path: RelPath) -> bool:
-        """Forget the captures of a path that wait; return whether there were any."""
+        """Make the captures of a path that wait ordinary states; return whether there were any."""
         keys = [
             key
             for key, waiting in self._waiting.items()
             if isinstance(key, int) and isinstance(waiting.report, Change) and waiting.report.path == path
         ]
         for key in keys:
+            # Not removed: `reported` has counted it, and what is counted is taken some time.
+            waiting = self._waiting[key]
+            assert isinstance(waiting.report, Change)
             self._remove(key)
+            self._add(key, replace(waiting.report, capture=0, content=None), waiting.since)
         return bool(keys)
 
     async def take(self) -> Sequence[Report]:

@@ -37,7 +37,8 @@ class Scanning:
         self._is_fresh = False
 
     def want(self) -> None:
-        """Have a scan begin soon."""
+        """Have a scan begin soon; what an earlier one found does not do any more."""
+        self._is_fresh = False
         self._wanted.set()
 
     async def full(self) -> None:

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Coroutine
 from typing import TypeVar
 
-from dirsync.errors import DirsyncError, Refusal, Unreachable
+from dirsync.errors import DirsyncError, ProtocolError, Refusal, Unreachable
 from dirsync.limits import BATCH_BYTES_MAX, CHUNK_BYTES, INLINE_BYTES_MAX
 from dirsync.net.calls import Incoming
 from dirsync.net.connection import REQUESTS_MAX, Connection
@@ -181,7 +181,7 @@ class ReplicaServer:
             for batch in batched(await self._replica.reports(), weight_of_report, BATCH_BYTES_MAX):
                 try:
                     await control.notify(ReportsNotice(batch))
-                except Unreachable:
+                except (Unreachable, ProtocolError):
                     return
 
 

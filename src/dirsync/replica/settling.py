@@ -22,6 +22,9 @@ from dirsync.replica.site import Site
 from dirsync.replica.threads import LOOKS
 
 _BATCH_PATHS = 256
+_SLOW_SECONDS = 0.05
+"""A batch that takes longer than this is held up by something: a second one begins beside it. Not sooner, because
+two threads that read small files slow each other down."""
 
 
 class Settling:
@@ -37,6 +40,7 @@ class Settling:
         self._wake = asyncio.Event()
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
         self._slots = LOOKS
+        self._begun = 0.0
         self._generation = 0
         self.is_reporting = False
 
@@ -118,20 +122,34 @@ class Settling:
             while True:
                 self._wake.clear()
                 self._start_due(jobs)
-                due = self._pending.next_due()
+                due = self._next_due()
                 timer = None if due is None else loop.call_at(due, self._wake.set)
                 await self._wake.wait()
                 if timer is not None:
                     timer.cancel()
 
     def _start_due(self, jobs: asyncio.TaskGroup) -> None:
-        while self._slots and not self._site.is_lost:
+        while self._has_slot() and not self._site.is_lost:
             paths = self._pending.take(_BATCH_PATHS, self._now())
             trees, self._trees = self._trees, {}
             if not paths and not trees:
                 return
             self._slots -= 1
+            self._begun = self._now()
             jobs.create_task(self._batch(jobs, paths, trees), name="looks")
+
+    def _has_slot(self) -> bool:
+        return self._slots == LOOKS or (self._slots > 0 and self._now() >= self._begun + _SLOW_SECONDS)
+
+    def _next_due(self) -> float | None:
+        """Return when there may be something to start, if nothing else happens before."""
+        if self._slots == 0 or self._site.is_lost:
+            return None
+        is_ready = self._pending.has_dirty or bool(self._trees)
+        due = self._now() if is_ready else self._pending.next_due()
+        if due is not None and self._slots < LOOKS:
+            due = max(due, self._begun + _SLOW_SECONDS)
+        return due
 
     async def _batch(self, jobs: asyncio.TaskGroup, paths: list[RelPath], trees: dict[RelPath, int]) -> None:
         generation = self._generation

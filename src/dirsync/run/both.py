@@ -37,6 +37,9 @@ def run_both(command: Iterable[str] = _COMMAND) -> int:
     except KeyboardInterrupt:
         pass
     finally:
+        # Whoever is impatient has no other way: the servers end in time or are killed.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
         _stop(servers)
         for printer in printers:
             printer.join()

@@ -4,8 +4,8 @@ import asyncio
 import functools
 import secrets
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import aclosing, asynccontextmanager
 
 from dirsync.coordinator.archive_writer import ArchiveWriter
 from dirsync.coordinator.hold_journal import HoldJournal
@@ -16,8 +16,14 @@ from dirsync.coordinator.tally import Tally
 from dirsync.core.entry import Role
 from dirsync.core.events import EventName
 from dirsync.disk.spool import Spool
-from dirsync.errors import DirsyncError, ProtocolError, Refusal, RootLost, Unreachable
-from dirsync.limits import CLOCK_DIFFERENCE_SECONDS, CONNECT_RETRY_FIRST_SECONDS, CONNECT_RETRY_MAX_SECONDS
+from dirsync.errors import DirsyncError, RootLost, Unreachable
+from dirsync.limits import (
+    CLOCK_DIFFERENCE_SECONDS,
+    CONNECT_RETRY_FIRST_SECONDS,
+    CONNECT_RETRY_MAX_SECONDS,
+    RETRY_FIRST_SECONDS,
+    RETRY_MAX_SECONDS,
+)
 from dirsync.net.calls import Incoming
 from dirsync.net.connection import Connection
 from dirsync.net.dial import dial
@@ -30,17 +36,23 @@ from dirsync.run import identity
 from dirsync.run.emitting import Emit, Sink, make_emit
 from dirsync.run.parts import announce_ready, open_replica
 from dirsync.run.settings import Settings
+from dirsync.run.strangers import Strangers
 from dirsync.store.database import Database
 from dirsync.wire.messages import (
     PROTOCOL_MAJOR,
     PROTOCOL_MINOR,
+    Chunk,
     Denied,
+    EventsPart,
     EventsRequest,
     Hello,
     Message,
     OutputRequest,
     Welcome,
 )
+
+_PATIENCE_SECONDS = 1.0
+"""How long Server B may be unreachable before that is announced."""
 
 
 async def run_a(settings: Settings, credential: Credential, database: Database, sink: Sink) -> None:
@@ -50,24 +62,33 @@ async def run_a(settings: Settings, credential: Credential, database: Database, 
     pair_id = identity.make_pair_id(database)
     spool = Spool(settings.state_of(Role.A) / "spool")
     coordinator = Coordinator(
-        ArchiveWriter(database), HoldJournal(database, spool, time.time_ns), tally, emit, settings.locks_max_bytes
+        ArchiveWriter(database, emit), HoldJournal(database, spool, time.time_ns), tally, emit, settings.locks_max_bytes
     )
-    await coordinator.load()
     async with open_replica(settings, Role.A, database, emit) as replica, asyncio.TaskGroup() as tasks:
+        await coordinator.load(replica.ignored_among)
         link = _LinkToB(settings, credential, database, replica, coordinator, journal, tally, emit)
-        places = {role: (str(settings.server(role).listen), str(settings.server(role).directory)) for role in Role}
-        requests = ClientRequests(coordinator, journal, pair_id, places)
+        requests = ClientRequests(coordinator, journal, pair_id, functools.partial(_place, settings))
         meet = functools.partial(_meet_client, pair_id)
         take = functools.partial(_serve_client, requests)
         address = settings.a.listen
-        listener = await listen(address.host, address.port, credential, meet, take, tasks)
+        refused = Strangers(emit, time.monotonic).refused
+        listener = await listen(address.host, address.port, credential, meet, take, tasks, refused)
         try:
             tasks.create_task(coordinator.run(), name="coordinator")
-            tasks.create_task(_keep_attached(coordinator, database, replica), name="replica a")
+            tasks.create_task(_keep_attached(coordinator, database, replica, emit), name="replica a")
             await announce_ready(settings, Role.A, listener.port, replica, emit)
             await link.keep()
         finally:
             await listener.close()
+
+
+def _place(settings: Settings, role: Role) -> tuple[str, str]:
+    """Return where a server is reached, as far as it is known, and its directory."""
+    try:
+        address = settings.reach(role)
+    except Unreachable:
+        address = settings.server(role).listen
+    return str(address), str(settings.server(role).directory)
 
 
 def _meet_client(pair_id: bytes, hello: Hello) -> Welcome | Denied:
@@ -80,12 +101,12 @@ async def _serve_client(requests: ClientRequests, _: Hello, connection: Connecti
     async def answer(request: Message, incoming: Incoming) -> Message:
         if not isinstance(request, EventsRequest | OutputRequest):
             return await requests.answer(request)
-        parts = requests.stream(request)
-        last = await anext(parts)
-        async for part in parts:
-            await incoming.send(last)
-            last = part
-        return last
+        async with aclosing(requests.stream(request)) as parts:
+            async for part in parts:
+                if not isinstance(part, EventsPart | Chunk):
+                    return part
+                await incoming.send(part)
+        raise AssertionError("a stream ends with its reply")
 
     connection.serve(answer)
     async with connection:
@@ -116,6 +137,7 @@ class _LinkToB:
         self._emit = emit
         self._epoch = identity.next_epoch(database)
         self._said = ""
+        self._apart_since = asyncio.get_running_loop().time()
 
     async def keep(self) -> None:
         """Reach for B, again and again, until cancelled."""
@@ -124,7 +146,11 @@ class _LinkToB:
             started = asyncio.get_running_loop().time()
             try:
                 await self._session()
-            except (Unreachable, Refusal, RootLost, ProtocolError) as error:
+            except Unreachable as error:
+                # At a start or restart the other server is there in a moment; that is nothing to be told.
+                if asyncio.get_running_loop().time() - self._apart_since > _PATIENCE_SECONDS:
+                    self._say(str(error))
+            except DirsyncError as error:
                 self._say(str(error))
             if asyncio.get_running_loop().time() - started > CONNECT_RETRY_MAX_SECONDS:
                 delay = CONNECT_RETRY_FIRST_SECONDS
@@ -138,6 +164,7 @@ class _LinkToB:
             self._emit(EventName.NOTICE, None, {"reason": f"Server B cannot be reached: {reason}"})
 
     def _hello(self, kind: str, session: bytes) -> Hello:
+        """Blocking: the database may be at work."""
         root = self._replica.root_identity
         return Hello(
             PROTOCOL_MAJOR,
@@ -157,7 +184,8 @@ class _LinkToB:
     @asynccontextmanager
     async def _dialled(self, kind: str, session: bytes) -> AsyncIterator[tuple[Connection, Welcome]]:
         address = self._settings.reach(Role.B)
-        connection, welcome = await dial(address.host, address.port, self._credential, self._hello(kind, session))
+        hello = await asyncio.to_thread(self._hello, kind, session)
+        connection, welcome = await dial(address.host, address.port, self._credential, hello)
         async with connection:
             yield connection, welcome
 
@@ -175,11 +203,12 @@ class _LinkToB:
         self._emit(EventName.CONNECTED, None, {"peer": Role.B.value, "reason": "Server B answered"})
         reason = "the server ends"
         try:
-            await attach(self._coordinator, self._database, remote, welcome.replica_id)
+            await _unless_ended(attach(self._coordinator, self._database, remote, welcome.replica_id), bulk)
         except DirsyncError as error:
             reason = str(error)
             raise
         finally:
+            self._apart_since = asyncio.get_running_loop().time()
             self._emit(EventName.DISCONNECTED, None, {"peer": Role.B.value, "reason": reason})
 
     def _compare_clocks(self, welcome: Welcome, sent_ns: int) -> None:
@@ -191,18 +220,38 @@ class _LinkToB:
             self._emit(EventName.NOTICE, None, {"reason": reason})
 
 
+async def _unless_ended(work: Coroutine[None, None, None], bulk: Connection) -> None:
+    """Do this until the bulk connection ends: one without the other is no session. Raises what ended it."""
+    working = asyncio.create_task(work, name="replica b")
+    ended = asyncio.create_task(bulk.wait_closed(), name="bulk connection")
+    try:
+        await asyncio.wait([working, ended], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in (working, ended):
+            task.cancel()
+        await asyncio.wait([working, ended])
+    if working.cancelled():
+        raise Unreachable(ended.result())
+    working.result()
+
+
 async def attach(coordinator: Coordinator, database: Database, replica: FullReplica, replica_id: bytes) -> None:
     """Attach a replica; if the archive was made with another one, nothing it lacks counts as deleted."""
-    if identity.partner(database, replica.role) != replica_id:
-        await coordinator.first_run()
+    if await asyncio.to_thread(identity.partner, database, replica.role) != replica_id:
+        await coordinator.first_run(replica.role)
         await asyncio.to_thread(identity.learn_partner, database, replica.role, replica_id)
     await coordinator.attach(replica.role, replica)
 
 
-async def _keep_attached(coordinator: Coordinator, database: Database, replica: LocalReplica) -> None:
+async def _keep_attached(coordinator: Coordinator, database: Database, replica: LocalReplica, emit: Emit) -> None:
     """Keep A's own replica attached; one that came back as another directory is attached anew."""
+    delay = RETRY_FIRST_SECONDS
     while True:
         try:
             await attach(coordinator, database, replica, replica.replica_id)
         except RootLost:
-            continue
+            delay = RETRY_FIRST_SECONDS
+        except DirsyncError as error:
+            emit(EventName.ERROR, None, {"reason": str(error)})
+            await asyncio.sleep(delay)
+            delay = min(delay * 2, RETRY_MAX_SECONDS)

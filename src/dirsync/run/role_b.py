@@ -13,6 +13,7 @@ from dirsync.run import identity
 from dirsync.run.emitting import Emit, Sink, make_emit
 from dirsync.run.parts import announce_ready, open_replica
 from dirsync.run.settings import Settings
+from dirsync.run.strangers import Strangers
 from dirsync.store.database import Database
 from dirsync.wire.messages import PROTOCOL_MAJOR, PROTOCOL_MINOR, Denied, Hello, Welcome
 
@@ -31,7 +32,8 @@ async def run_b(settings: Settings, credential: Credential, database: Database, 
         sessions = Sessions(replica, server.welcome, server.begin, server.announce)
         forwarded.append(sessions)
         address = settings.b.listen
-        listener = await listen(address.host, address.port, credential, sessions.meet, sessions.take, tasks)
+        refused = Strangers(emit, time.monotonic).refused
+        listener = await listen(address.host, address.port, credential, sessions.meet, sessions.take, tasks, refused)
         try:
             await announce_ready(settings, Role.B, listener.port, replica, emit)
             await asyncio.Event().wait()

@@ -5,6 +5,7 @@ left behind: the state is crash-safe, a hung disk is no reason to stay.
 """
 
 import asyncio
+import contextlib
 import os
 import signal
 import threading
@@ -44,7 +45,9 @@ async def _serve(role: Role, settings: Settings, sink: Sink) -> int:
         work.cancel()
 
     def stop_from_signal(_number: int, _frame: FrameType | None) -> None:
-        loop.call_soon_threadsafe(stop)
+        # Told again at the very end, when the loop is closed: it is ending already.
+        with contextlib.suppress(RuntimeError):
+            loop.call_soon_threadsafe(stop)
 
     for number in _SIGNALS:
         signal.signal(number, stop_from_signal)

@@ -1,0 +1,69 @@
+"""An apply makes both sides have held the same, also where the source went on meanwhile: what it did then is a change."""
+
+import asyncio
+
+from dirsync.core.entry import Role
+from dirsync.core.events import EventName
+from tests.support.coordinated import World
+from tests.support.trees import at
+from tests.support.virtual_time import in_virtual_time
+
+X, Y = at("x"), at("y")
+
+
+def _write_older(replica, path, content):
+    """A writer that sets an older time than that of what it wrote before, as copies with their times do."""
+    replica._clock_ns -= 1_000_000_000_000
+    replica.write(path, content)
+
+
+async def _while_it_is_applied(world, role, edit):
+    """Do something after an apply at `role` was asked for and before it is done."""
+    replica = world.replicas[role]
+    calls = replica.calls.get("apply", 0)
+    replica.gates["apply"] = asyncio.Event()
+    await world.until(lambda: replica.calls.get("apply", 0) > calls)
+    edit()
+    await world.until(lambda: not world.replicas[role.other]._reports)
+    replica.gates.pop("apply").set()
+    await world.settle()
+
+
+@in_virtual_time
+async def test_an_older_time_set_while_the_first_content_is_applied_wins(tmp_path):
+    for number, role in enumerate(Role):
+        async with World(tmp_path / str(number)) as world:
+            await world.start()
+            source = world.replicas[role.other]
+            source.write(X, b"first")
+            await _while_it_is_applied(world, role, lambda source=source: _write_older(source, X, b"second"))
+            assert source.read(X) == b"second", role
+            assert not world.said(EventName.CONFLICT)
+
+
+@in_virtual_time
+async def test_what_is_put_back_while_its_deletion_is_applied_stays(tmp_path):
+    async with World(tmp_path) as world:
+        world.a.write(X, b"content")
+        await world.start()
+        standing = world.a._tree[X]
+        world.a.remove(X)
+        await _while_it_is_applied(world, Role.B, lambda: world.a._edit(X, standing))
+        assert world.a.read(X) == b"content"
+
+
+@in_virtual_time
+async def test_what_is_renamed_back_while_the_rename_is_applied_stays(tmp_path):
+    async with World(tmp_path) as world:
+        world.a.write(X, b"content")
+        await world.start()
+        standing = world.a._tree[X]
+        world.a._edit(Y, standing)
+        world.a.remove(X)
+
+        def rename_back():
+            world.a._edit(X, standing)
+            world.a.remove(Y)
+
+        await _while_it_is_applied(world, Role.B, rename_back)
+        assert set(world.a.tree()) == {X}

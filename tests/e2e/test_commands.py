@@ -1,0 +1,414 @@
+"""`dirsync status`, `wait`, `events`, `history`, `restore`, `check`, `keygen`: what people type and what they get."""
+
+import json
+import os
+import re
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.files import moment, put, put_at_once
+from tests.e2e.servers import SECONDS_MAX, Pair
+
+BIN = Path(sys.executable).parent
+WHEN = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
+PRINTED_SECONDS_MAX = 20
+
+
+@contextmanager
+def typed(pair: Pair, name: str, *words: str) -> Iterator[subprocess.Popen[str]]:
+    """Run a command that goes on; it is ended with the block."""
+    process = subprocess.Popen(
+        [BIN / name, *words, "--config", pair.config],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=pair.environment,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def next_line(process: subprocess.Popen[str]) -> str:
+    """Return the next line a command prints; it must come though nothing follows."""
+    assert process.stdout is not None
+    ready, _, _ = select.select([process.stdout], [], [], PRINTED_SECONDS_MAX)
+    assert ready, "it printed nothing"
+    return process.stdout.readline()
+
+
+def failing(pair: Pair, *words: str, status: int = 1) -> str:
+    """Run a command that cannot do it, and return the one line it says."""
+    result = pair.command(*words, is_ok=False)
+    assert result.returncode == status, (words, result.returncode, result.stderr)
+    assert result.stdout == ""
+    assert len(result.stderr.splitlines()) == 1, result.stderr
+    assert result.stderr.startswith(f"{words[0]}: ")
+    return result.stderr
+
+
+# status, wait
+
+
+def test_status_shows_both_servers(pair: Pair) -> None:
+    put(pair.a / "x", "123")
+    put(pair.b / "y", "12345")
+    pair.start("b", "a")
+    lines = pair.command("dirsync", "status").stdout.splitlines()
+    assert re.fullmatch(rf"A  ready  127.0.0.1:\d+  2 files  8 B  {re.escape(str(pair.a))}", lines[0]), lines
+    assert re.fullmatch(rf"B  ready  127.0.0.1:\d+  2 files  8 B  {re.escape(str(pair.b))}", lines[1]), lines
+    assert not any(line.split()[2].endswith(":0") for line in lines[:2]), "the port that was chosen is shown"
+    assert lines[2:] == ["connected, in sync"]
+    status = json.loads(pair.command("dirsync", "status", "--json").stdout)
+    assert (status["connected"], status["in_sync"], status["pending_count"]) == (True, True, 0)
+    assert [(s["role"], s["state"], s["files"], s["bytes"]) for s in status["servers"]] == [
+        ("a", "ready", 2, 8),
+        ("b", "ready", 2, 8),
+    ]
+
+
+def test_status_shows_what_is_not_well(live: Pair) -> None:
+    put(live.a / "held", "1")
+    live.settle()
+    live.lab3("lock", "held")
+    put(live.b / "held", "2")
+    live.server_a.wait_event("queued")
+    live.stop("b")
+    live.server_a.wait_event("disconnected")
+    put(live.a / "waiting", "1")
+    live.server_a.wait_event("detected", path="waiting")
+    lines = live.command("dirsync", "status").stdout.splitlines()
+    assert lines[1].startswith("B  unreachable")
+    assert "not connected, 1 pending" in lines
+    assert "pending  waiting  waits for server B" in lines
+    assert "locked  held  1 update held" in lines
+
+
+def test_wait_covers_every_change_made_before_it(live: Pair) -> None:
+    for number in range(30):
+        directory = live.a if number % 2 else live.b
+        put(directory / f"d{number % 7}" / "file", f"{number}")
+        assert b"d%d/file" % (number % 7) in live.settle()
+
+
+def test_wait_says_what_is_pending(live: Pair) -> None:
+    live.stop("b")
+    live.server_a.wait_event("disconnected")
+    put(live.a / "alone", "1")
+    live.server_a.wait_event("detected", path="alone")
+    said = failing(live, "dirsync", "wait", "--timeout", "0.2")
+    assert said == "dirsync: not in sync after 0.2 s: server B is not connected; alone: waits for server B\n"
+
+
+def test_wait_names_a_file_that_is_being_written(live: Pair) -> None:
+    stop = signal.SIGKILL
+    script = "import os,sys\nwith open(sys.argv[1],'wb',0) as f:\n while True: f.seek(0); f.write(os.urandom(64))"
+    writer = subprocess.Popen([sys.executable, "-c", script, live.b / "restless"])
+    try:
+        live.server_b.wait_event("notice", path="restless")
+        assert "restless" in failing(live, "dirsync", "wait", "--timeout", "0.3")
+    finally:
+        writer.send_signal(stop)
+        writer.wait()
+    live.settle()
+
+
+def test_wait_ignores_held_updates(live: Pair) -> None:
+    put(live.a / "held", "1")
+    live.settle()
+    live.lab3("lock", "held")
+    put(live.b / "held", "2")
+    live.command("dirsync", "wait", "--timeout", "20")
+    assert (live.a / "held").read_text() == "1"
+    live.lab3("unlock", "held")
+    assert live.settle()[b"held"][1] == b"2"
+
+
+def test_wait_needs_no_timeout(live: Pair) -> None:
+    put(live.a / "x", "1")
+    result = live.command("dirsync", "wait")
+    assert (result.stdout, result.stderr) == ("", "")
+    assert (live.b / "x").read_text() == "1"
+
+
+# events
+
+
+def test_events_shows_both_servers(live: Pair) -> None:
+    put(live.b / "x", "1")
+    live.settle()
+    said = [json.loads(line) for line in live.command("dirsync", "events", "--json").stdout.splitlines()]
+    assert [(e["role"], e["change"], e["size"]) for e in said if e["event"] == "detected"] == [("b", "added", 1)]
+    assert [(e["role"], e["from"], e["to"]) for e in said if e["event"] == "synced"] == [("a", "b", "a")]
+    text = live.command("dirsync", "events").stdout.splitlines()
+    assert len(text) >= len(said)
+    assert any(re.fullmatch(r"\d\d:\d\d:\d\d\.\d{3}  A  b → a   added      x   1 B   \S+ ms", line) for line in text)
+    assert "\x1b" not in "".join(text)
+
+
+def test_events_shows_the_last(live: Pair) -> None:
+    for number in range(3):
+        put(live.a / f"x{number}", "1")
+        live.settle()
+    everything = live.command("dirsync", "events", "--json").stdout.splitlines()
+    assert live.command("dirsync", "events", "--json", "--last", "2").stdout.splitlines() == everything[-2:]
+    assert live.command("dirsync", "events", "--last", "0").stdout == ""
+
+
+def test_events_follow_as_they_happen(live: Pair) -> None:
+    with typed(live, "dirsync", "events", "--json", "--follow", "--last", "1") as following:
+        assert json.loads(next_line(following))["event"]
+        put(live.b / "x", "1")
+        said = []
+        while not said or said[-1]["event"] != "in_sync":
+            said.append(json.loads(next_line(following)))
+        assert [(e["role"], e["event"]) for e in said] == [("b", "detected"), ("a", "synced"), ("a", "in_sync")]
+        following.send_signal(signal.SIGINT)
+        _, complaints = following.communicate(timeout=SECONDS_MAX)
+        assert (following.returncode, complaints.strip()) == (130, "")
+
+
+def test_a_follower_learns_that_the_server_is_gone(live: Pair) -> None:
+    with typed(live, "dirsync", "events", "--follow", "--last", "1") as following:
+        next_line(following)
+        live.stop("a")
+        _, complaints = following.communicate(timeout=SECONDS_MAX)
+        assert following.returncode == 1
+        assert len(complaints.splitlines()) == 1
+        assert "server A" in complaints
+
+
+def test_whoever_stops_reading_is_no_error(live: Pair) -> None:
+    for number in range(300):
+        put(live.a / f"{number:060}", "")
+    live.settle()
+    for words in ("lab3", "dirsync events", "dirsync events --follow"):
+        shell = f"set -o pipefail; {BIN}/{words} --config {live.config} | head -1"
+        result = subprocess.run(
+            ["bash", "-c", shell],
+            capture_output=True,
+            text=True,
+            env=live.environment,
+            timeout=SECONDS_MAX,
+            check=False,
+        )
+        assert len(result.stdout.splitlines()) == 1
+        assert result.stderr == "", words
+
+
+# history, restore
+
+
+def versions_of(pair: Pair, name: str) -> list[dict[str, object]]:
+    found: list[dict[str, object]] = json.loads(pair.command("dirsync", "history", name, "--json").stdout)["versions"]
+    return found
+
+
+def test_history_lists_the_newest_first(live: Pair) -> None:
+    for number, size in enumerate((1, 10, 100)):
+        put_at_once(live.a / "x", "x" * size, at=number)
+        live.settle()
+    (live.a / "x").unlink()
+    live.settle()
+    lines = live.command("dirsync", "history", "x").stdout.splitlines()
+    assert [re.sub(WHEN, "WHEN", line) for line in lines] == [
+        "b3  b  WHEN  100  deleted",
+        "b2  b  WHEN   10  replaced",
+        "b1  b  WHEN    1  replaced",
+    ]
+    assert [(v["id"], v["server"], v["name"], v["size"], v["mtime_ns"], v["why"]) for v in versions_of(live, "x")] == [
+        ("b3", "b", "x", 100, moment(2), "deleted"),
+        ("b2", "b", "x", 10, moment(1), "replaced"),
+        ("b1", "b", "x", 1, moment(0), "replaced"),
+    ]
+
+
+def test_history_of_what_has_none(live: Pair) -> None:
+    put(live.a / "x", "1")
+    live.settle()
+    result = live.command("dirsync", "history", "x")
+    assert (result.stdout, result.stderr) == ("", "dirsync: no versions of x are kept\n")
+
+
+def test_a_deleted_file_comes_back_everywhere(live: Pair) -> None:
+    put(live.a / "d" / "x", "precious", at=5, mode=0o640)
+    live.settle()
+    (live.b / "d" / "x").unlink()
+    (live.b / "d").rmdir()
+    assert live.settle() == {}
+    result = live.command("dirsync", "restore", "d/x")
+    assert re.fullmatch(r"restored d/x from version a\d+\n", result.stdout)
+    assert live.settle()[b"d/x"] == ("file", b"precious", moment(5), 0o640)
+
+
+def test_a_named_version_comes_back(live: Pair) -> None:
+    for number, content in enumerate(("one", "two", "three")):
+        put_at_once(live.a / "x", content, at=number)
+        live.settle()
+    oldest = str(versions_of(live, "x")[-1]["id"])
+    assert live.command("dirsync", "restore", "x", "--version", oldest).stdout == f"restored x from version {oldest}\n"
+    assert live.settle()[b"x"] == ("file", b"one", moment(0), 0o644)
+    kept = [v["size"] for v in versions_of(live, "x")]
+    assert kept.count(5) == 2, "what the restore replaced is kept at both servers"
+    live.command("dirsync", "restore", "x", "--from", "a")
+    assert live.settle()[b"x"][1] == b"three"
+
+
+def test_the_loser_of_a_conflict_comes_back(live: Pair) -> None:
+    put(live.a / "x", "base", at=0)
+    live.settle()
+    live.stop("b")
+    put(live.a / "x", "older", at=1)
+    put(live.b / "x", "newest", at=2)
+    live.start("b")
+    assert live.settle()[b"x"][1] == b"newest"
+    kept = live.server_a.wait_event("conflict", path="x")["kept"]
+    found = next(version for version in versions_of(live, "x") if version["id"] == kept)
+    assert (found["why"], found["size"]) == ("conflict", 5)
+    live.command("dirsync", "restore", "x", "--version", str(kept))
+    assert live.settle()[b"x"][1] == b"older"
+
+
+def test_a_version_is_written_elsewhere(live: Pair, tmp_path: Path) -> None:
+    content = os.urandom(3_000_000)
+    put(live.b / "x", content, at=0, mode=0o600)
+    live.settle()
+    put(live.b / "x", "other", at=1)
+    tree = live.settle()
+    output = tmp_path / "output"
+    result = live.command("dirsync", "restore", "x", "--output", output)
+    assert re.fullmatch(rf"wrote version a1 of x to {output}\n", result.stdout)
+    assert output.read_bytes() == content
+    assert (output.stat().st_mtime_ns, output.stat().st_mode & 0o777) == (moment(0), 0o600)
+    assert live.settle() == tree
+
+
+def test_what_cannot_be_restored(live: Pair, tmp_path: Path) -> None:
+    put(live.a / "x", "1")
+    live.settle()
+    put(live.a / "x", "2")
+    live.settle()
+    assert "no kept version of y" in failing(live, "dirsync", "restore", "y")
+    assert "no version b9 of x" in failing(live, "dirsync", "restore", "x", "--version", "b9")
+    assert "no kept version of x at A" in failing(live, "dirsync", "restore", "x", "--from", "a")
+    away = str(tmp_path / "nowhere" / "x")
+    assert f"{away} cannot be written" in failing(live, "dirsync", "restore", "x", "--output", away)
+    assert "--from" in failing(live, "dirsync", "restore", "x", "--from", "c", status=2)
+    live.stop("b")
+    live.server_a.wait_event("disconnected")
+    assert "server B could not be asked" in failing(live, "dirsync", "restore", "x")
+    shown = live.command("dirsync", "history", "x", is_ok=False)
+    assert (shown.returncode, shown.stdout) == (1, "")
+    assert shown.stderr == "dirsync: server B cannot be reached: what it keeps is not shown\n"
+
+
+# check, keygen, help, and being wrong
+
+
+def test_check_says_what_is_well(live: Pair) -> None:
+    lines = live.command("dirsync", "check").stdout.splitlines()
+    assert all(line.startswith("ok       ") for line in lines), lines
+    assert "ok       server B is connected to server A" in lines
+
+
+def test_check_says_what_is_not(live: Pair) -> None:
+    live.stop("b")
+    live.server_a.wait_event("disconnected")
+    live.b.rmdir()
+    live.state.joinpath("key.pem").chmod(0o644)
+    result = live.command("dirsync", "check", is_ok=False)
+    problems = [line for line in result.stdout.splitlines() if line.startswith("problem  ")]
+    assert result.returncode == 1
+    assert any("[b] directory: expected an existing directory" in line for line in problems), problems
+    assert any("chmod 600" in line for line in problems), problems
+    live.state.joinpath("key.pem").chmod(0o600)
+    result = live.command("dirsync", "check", is_ok=False)
+    assert "problem  server B is not connected to server A; start it with `dirsync serve --role b`" in result.stdout
+    live.b.mkdir()
+
+
+def test_keygen_makes_the_credential_once(pair: Pair) -> None:
+    key = pair.state / "key.pem"
+    assert pair.command("dirsync", "keygen").stdout.startswith(f"made {key}: ")
+    assert key.stat().st_mode & 0o777 == 0o600
+    content = key.read_bytes()
+    assert f"{key} is there already" in failing(pair, "dirsync", "keygen")
+    assert key.read_bytes() == content
+    pair.start("b", "a")
+
+
+@pytest.mark.parametrize(
+    "words", [("dirsync",), ("lab3",), ("dirsync", "serve"), ("lab3", "lock"), ("dirsync", "wait")]
+)
+def test_help_is_on_standard_output(words: tuple[str, ...]) -> None:
+    result = subprocess.run([BIN / words[0], *words[1:], "--help"], capture_output=True, text=True, check=True)
+    assert result.stdout.startswith("Usage: ")
+    assert result.stderr == ""
+
+
+@pytest.mark.parametrize("name", ["dirsync", "lab3"])
+def test_version(name: str) -> None:
+    result = subprocess.run([BIN / name, "--version"], capture_output=True, text=True, check=True)
+    assert re.fullmatch(rf"{name} \d+\.\d+\.\d+\n", result.stdout)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+@pytest.mark.parametrize("name", ["dirsync", "lab3"])
+def test_completion_for_each_shell(name: str, shell: str) -> None:
+    environment = os.environ | {f"_{name.upper()}_COMPLETE": f"{shell}_source"}
+    result = subprocess.run([BIN / name], capture_output=True, text=True, env=environment, check=True)
+    assert name in result.stdout
+    assert result.stderr == ""
+
+
+def test_completion_of_a_word() -> None:
+    environment = os.environ | {"_LAB3_COMPLETE": "bash_complete", "COMP_WORDS": "lab3 lo", "COMP_CWORD": "1"}
+    result = subprocess.run([BIN / "lab3"], capture_output=True, text=True, env=environment, check=True)
+    assert result.stdout.split() == ["plain,lock", "plain,locks"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("dirsync", "nonsense"),
+        ("dirsync", "wait", "--timeout", "soon"),
+        ("dirsync", "wait", "--timeout", "-1"),
+        ("dirsync", "events", "--last", "-1"),
+        ("dirsync", "history"),
+        ("dirsync", "serve"),
+        ("dirsync", "serve", "--role", "c"),
+        ("lab3", "nonsense"),
+        ("lab3", "lock"),
+        ("lab3", "-lock", "3"),
+        ("lab3", "-unlock", "-x"),
+        ("lab3", "--nonsense"),
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_is_one_line(pair: Pair, words: tuple[str, ...]) -> None:
+    assert failing(pair, *words, status=2)
+
+
+@pytest.mark.parametrize("name", ["no such", "../x", "/etc/passwd", ""])
+def test_names_that_are_none(live: Pair, name: str) -> None:
+    failing(live, "lab3", "lock", name)
+    failing(live, "lab3", "unlock", name)
+
+
+def test_debug_shows_where(pair: Pair) -> None:
+    pair.command("dirsync", "keygen")
+    result = subprocess.run(
+        [BIN / "dirsync", "status", "--debug", "--config", pair.config], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 1
+    assert "Traceback" in result.stderr
+    assert result.stderr.splitlines()[-1].startswith("dirsync: server A")

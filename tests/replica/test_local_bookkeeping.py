@@ -1,0 +1,180 @@
+"""The bookkeeping of the near replica: what waits, what supersedes what, how long a writer is waited for."""
+
+import asyncio
+import os
+
+import pytest
+
+import dirsync.replica.vanishing as vanishing
+from dirsync.core.entry import Directory, File
+from dirsync.core.fingerprint import Fingerprint
+from dirsync.core.listing import Standing
+from dirsync.core.reports import Back, Change, Lost
+from dirsync.disk.probe import Unsettled
+from dirsync.replica.ignoring import IgnoreRules
+from dirsync.replica.outbox import Outbox
+from dirsync.replica.pending import Pending
+from dirsync.replica.unsettled import UnsettledPaths
+from tests.replica.local_ground import local_ground, rel
+
+A, B, C = rel("a"), rel("b"), rel("c")
+
+
+def test_a_look_that_began_before_an_apply_counts_for_nothing():
+    pending = Pending()
+    pending.hint(A, 0.0)
+    assert pending.take(10, 0.0) == [A]
+    pending.park([A])
+    assert pending.is_stale(A)
+    pending.repeat(A)
+    assert not pending.has_dirty
+    pending.hint(A, 1.0)
+    assert pending.take(10, 1.0) == []
+    pending.unpark([A])
+    assert pending.take(10, 1.0) == [A]
+    assert not pending.is_stale(A)
+    pending.resolve(A)
+    assert len(pending) == 0
+
+
+def test_a_hint_during_a_look_leads_to_another():
+    pending = Pending()
+    pending.hint(A, 0.0)
+    pending.take(10, 0.0)
+    pending.hint(A, 1.0)
+    pending.resolve(A)
+    assert pending.take(10, 1.0) == [A]
+    assert pending.item(A).since == 1.0
+
+
+def test_a_round_ends_with_everything_it_led_to():
+    pending = Pending()
+    pending.hint(A, 0.0)
+    number = pending.next_round()
+    pending.hint(B, 0.0)
+    assert pending.oldest_round == number
+    pending.take(10, 0.0)
+    pending.hint(C, 0.0, number=pending.item(A).round)
+    pending.resolve(A)
+    assert pending.oldest_round == number
+    pending.take(10, 0.0)
+    pending.resolve(C)
+    assert pending.oldest_round > number
+    pending.resolve(B)
+    assert pending.oldest_round > number
+
+
+def test_what_falls_due_together_is_taken_together():
+    pending = Pending()
+    names = [rel(f"n{number}") for number in range(20)]
+    for name in names:
+        pending.put_off(name, 5.0, 0.0, 0)
+    pending.hint(A, 0.0)
+    assert pending.take(4, 4.9) == [A]
+    assert pending.next_due() == 5.0
+    assert pending.take(4, 5.0) == names
+
+
+def test_what_is_only_looked_at_later_holds_nobody_up():
+    pending = Pending()
+    pending.look_later(A, 5.0)
+    assert pending.oldest_round > pending.next_round()
+    assert pending.take(4, 5.0) == [A]
+
+
+async def test_a_report_takes_the_place_of_the_one_it_supersedes():
+    outbox = Outbox()
+    outbox.change(Change(A, None), 0.0)
+    outbox.restart()
+    outbox.change(Change(A, None), 0.0)
+    outbox.change(Change(B, None), 0.0)
+    outbox.capture(Change(C, None, capture=1), 0.0)
+    outbox.capture(Change(C, None, capture=2), 0.0)
+    outbox.change(Change(A, Directory(0o755)), 0.0)
+    assert outbox.reported == 4
+    taken = await outbox.take()
+    assert [(change.path, change.capture) for change in taken] == [(A, 0), (B, 0), (C, 1), (C, 2)]
+    assert taken[0].found == Directory(0o755)
+    assert outbox.reported == 4
+
+
+async def test_a_report_does_not_move_before_a_turn_of_the_root():
+    outbox = Outbox()
+    outbox.restart()
+    outbox.change(Change(A, None), 0.0)
+    outbox.turn(Lost("gone"))
+    outbox.turn(Back(is_new=True))
+    outbox.change(Change(A, Directory(0o755)), 0.0)
+    kinds = [type(report) for report in await outbox.take()]
+    assert kinds == [Change, Lost, Back, Change]
+
+
+async def test_dropped_captures_are_still_reported_as_states():
+    outbox = Outbox()
+    outbox.restart()
+    outbox.capture(Change(A, None, capture=1), 0.0)
+    outbox.capture(Change(B, None, capture=2), 0.0)
+    assert outbox.drop_captures(A)
+    assert not outbox.drop_captures(C)
+    assert outbox.reported == 2
+    assert {change.path: change.capture for change in await outbox.take()} == {A: 0, B: 2}
+
+
+def found(size: int, mtime_ns: int, *, has_writer: bool = True) -> Unsettled:
+    return Unsettled(Fingerprint(1, size, mtime_ns, mtime_ns, 0o100644), Standing(size, mtime_ns), has_writer)
+
+
+def test_a_quiet_file_is_forced_after_a_second():
+    paths = UnsettledPaths()
+    assert 0 < paths.note(A, found(1, 1), 0.0) < 0.1
+    assert not paths.is_to_be_forced(A, 0.9)
+    paths.note(A, found(2, 2), 0.9)
+    assert not paths.is_to_be_forced(A, 1.5)
+    assert paths.is_to_be_forced(A, 1.95)
+
+
+@pytest.mark.parametrize("shrinks", [True, False])
+def test_a_growing_file_is_sampled_and_no_other(shrinks):
+    paths = UnsettledPaths()
+    for tick in range(62):
+        paths.note(A, found(0 if shrinks and tick == 7 else tick + 1, tick), tick / 20)
+    assert paths.is_to_be_forced(A, 3.06) is not shrinks
+    if not shrinks:
+        paths.sampled(A, 3.06)
+        assert not paths.is_to_be_forced(A, 3.5)
+
+
+def test_the_wait_for_a_writer_is_announced_once():
+    paths = UnsettledPaths()
+    paths.note(A, found(1, 1), 0.0)
+    assert not paths.is_notice_due(A, 1.9)
+    assert paths.is_notice_due(A, 2.1)
+    assert not paths.is_notice_due(A, 9.0)
+    paths.settled(A)
+    assert A not in paths
+
+
+def test_ignore_patterns():
+    rules = IgnoreRules([".DS_Store", "*.tmp", "build/", "/top"], lambda path: path == b".internal")
+    hidden = [".DS_Store", "d/.DS_Store", "x.tmp", "build/x", "d/build/y/z", "top", "top/below", ".internal"]
+    assert [name for name in hidden if not rules.hides(rel(name))] == []
+    assert [name for name in ("DS_Store", "d/top", "x.tmpl", "builder/x", "build") if rules.hides(rel(name))] == []
+    assert rules.ignores(rel("build"), True)
+    assert not rules.change([".DS_Store", "*.tmp", "build/", "/top"])
+    assert rules.change(["*.log", "!keep.log"])
+    assert rules.hides(rel("a.log"))
+    assert not rules.hides(rel("keep.log"))
+
+
+async def test_a_name_that_comes_back_within_its_grace_was_never_gone(tmp_path, monkeypatch):
+    async with local_ground(tmp_path, is_started=False) as ground:
+        ground.write("a", b"old")
+        await ground.snapshot()
+        monkeypatch.setattr(vanishing, "VANISH_GRACE_SECONDS", 30.0)
+        os.unlink(ground.path("a"))
+        while ground.replica._settling.conclusions.vanished.due(A) is None:
+            await asyncio.sleep(0)
+        ground.write("a", b"new")
+        await ground.drain()
+        assert isinstance(ground.seen[A], File)
+        assert [change.found for change in ground.reports] == [ground.seen[A]]
