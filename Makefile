@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check locks clean
+.PHONY: help run test check bench locks clean
 
 help: ## Show what can be made.
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -20,6 +20,9 @@ check: $(VENV)/.dev ## Check format, lint, types and the layers.
 	$(BIN)/ruff check .
 	$(BIN)/mypy -p dirsync
 	$(BIN)/lint-imports
+
+bench: $(VENV)/.run ## Measure by whole processes, on this machine.
+	$(BIN)/python benchmarks/figures.py
 
 locks: $(VENV)/.dev ## Compile the lock files anew from pyproject.toml (with Python 3.11).
 	$(BIN)/pip install --quiet pip-tools

@@ -9,6 +9,7 @@ from dirsync.core.listing import Standing, composite
 from dirsync.core.paths import RelPath
 from dirsync.errors import Refusal
 from dirsync.wire.messages import (
+    ListPart,
     ListReply,
     ListRequest,
     LockedName,
@@ -37,7 +38,8 @@ class Files:
         match request:
             case ListRequest():
                 files = {name: Standing(len(name), 0) for name in self.names}
-                return [ListReply(PAIR, tuple(composite(files, {}, frozenset(), {})), self.unreachable)]
+                rows = tuple(composite(files, {}, frozenset(), {}))
+                return [ListPart(rows), ListReply(PAIR, self.unreachable)]
             case LockRequest(path) if path not in self.names:
                 return Refusal("no such file")
             case LockRequest():

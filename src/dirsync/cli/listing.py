@@ -5,11 +5,11 @@ import click
 from dirsync.cli.options import common_options, json_option
 from dirsync.cli.server_a import server_a
 from dirsync.client.calls import ServerA
+from dirsync.client.listing import Listing, ask_listing
 from dirsync.client.remembered import remember
 from dirsync.errors import StateError
 from dirsync.render.json import listing_json
 from dirsync.render.tables import listing_lines
-from dirsync.wire.messages import ListReply, ListRequest
 
 
 @click.command()
@@ -32,9 +32,9 @@ def ls(*, is_json: bool, is_long: bool) -> int:
     return 1 if reply.unreachable else 0
 
 
-def listing(server: ServerA) -> ListReply:
+def listing(server: ServerA) -> Listing:
     """Ask for the listing and remember it, since it is about to be shown."""
-    reply = server.ask(ListRequest(), ListReply)
+    reply = ask_listing(server)
     try:
         remember(reply.pair_id, [row.path for row in reply.rows])
     except StateError as error:

@@ -6,14 +6,13 @@ from dirsync.cli.lab3_words import parse_index
 from dirsync.cli.options import common_options, json_option, name_to_path
 from dirsync.cli.server_a import server_a
 from dirsync.client.calls import ServerA
+from dirsync.client.listing import ask_listing
 from dirsync.client.remembered import recall
 from dirsync.core.paths import RelPath, display
 from dirsync.errors import Refusal
 from dirsync.render.json import locks_json
 from dirsync.render.tables import locks_lines
 from dirsync.wire.messages import (
-    ListReply,
-    ListRequest,
     LockReply,
     LockRequest,
     LocksReply,
@@ -94,7 +93,7 @@ def _unlock(server: ServerA, path: RelPath) -> None:
 def _path_at(server: ServerA, index: int) -> RelPath:
     remembered = recall(server.pair_id) if server.pair_id else None
     if remembered is None:
-        reply = server.ask(ListRequest(), ListReply)
+        reply = ask_listing(server)
         remembered = recall(reply.pair_id)
         if remembered is None:
             remembered = [row.path for row in reply.rows]

@@ -55,10 +55,9 @@ class Pair:
 
     def load(self, base: Tree[Entry]) -> None:
         """Start from a recorded base; what each replica holds is unknown yet."""
-        self.views = Views()
+        self.views = Views(base)
         self._digests, self.files = {}, 0
-        for path, entry in base.items():
-            self.views.record(path, entry)
+        for _, entry in base.items():
             self._count(entry, 1)
 
     def first_run(self) -> None:

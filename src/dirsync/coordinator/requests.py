@@ -4,14 +4,14 @@ Reads what the coordinator knows and asks the replicas; changes nothing but thro
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from typing import TypeVar, assert_never
 
 from dirsync import __version__
 from dirsync.coordinator.hold_queue import HoldQueue
 from dirsync.coordinator.journal import Journal
 from dirsync.coordinator.loop import Coordinator
 from dirsync.core.entry import Directory, File, Observed, Problem, Role, Symlink, Untracked, mtime_of, size_of
-from dirsync.core.events import Event
 from dirsync.core.listing import Standing, composite
 from dirsync.core.paths import RelPath, display
 from dirsync.core.reports import ContentOfVersion, Look
@@ -29,6 +29,7 @@ from dirsync.wire.messages import (
     HeldUpdate,
     HistoryReply,
     HistoryRequest,
+    ListPart,
     ListReply,
     ListRequest,
     LockedName,
@@ -49,6 +50,13 @@ from dirsync.wire.messages import (
     WaitRequest,
 )
 
+T = TypeVar("T")
+
+Streamed = ListRequest | EventsRequest | OutputRequest
+"""Requests that are answered in parts."""
+
+_ROWS_MAX = 400
+"""Rows of one part: even with the longest paths they fit into a frame."""
 _PENDING_MAX = 100
 _REASONS_MAX = 10
 
@@ -67,8 +75,6 @@ class ClientRequests:
     async def answer(self, request: Message) -> Message:
         """Answer what has one reply. Raises Refusal with a text for the person who asked."""
         match request:
-            case ListRequest():
-                return await self._list()
             case LockRequest():
                 return await self._lock(request.path)
             case UnlockRequest():
@@ -87,13 +93,21 @@ class ClientRequests:
             case _:
                 raise Refusal(f"not something a client asks: {type(request).__name__}")
 
-    def stream(self, request: EventsRequest | OutputRequest) -> AsyncGenerator[Message, None]:
+    def stream(self, request: Streamed) -> AsyncGenerator[Message, None]:
         """Yield the parts of an answer, the reply last."""
-        return self._events(request) if isinstance(request, EventsRequest) else self._output(request)
+        match request:
+            case ListRequest():
+                return self._list()
+            case EventsRequest():
+                return self._events(request)
+            case OutputRequest():
+                return self._output(request)
+            case _:
+                assert_never(request)
 
     async def _events(self, request: EventsRequest) -> AsyncGenerator[Message, None]:
         with self._journal.followed() as following:
-            for batch in _batches(self._journal.last(request.last)):
+            for batch in _batches(self._journal.last(request.last), BATCH_ACTIONS_MAX):
                 yield EventsPart(tuple(batch))
             if request.is_following:
                 async for events in following:
@@ -121,7 +135,7 @@ class ClientRequests:
         looks = await asyncio.gather(*(self._look(role) for role in Role))
         return dict(zip(Role, looks, strict=True))
 
-    async def _list(self) -> ListReply:
+    async def _list(self) -> AsyncGenerator[Message, None]:
         views, holds = self._coordinator.pair.views, self._coordinator.holds
         looks = await self._look_at_both()
         standing: dict[Role, dict[RelPath, Standing]] = {Role.A: {}, Role.B: {}}
@@ -140,7 +154,9 @@ class ClientRequests:
         differing = frozenset(p for p in views.open_paths if views.get(Role.A, p) != views.get(Role.B, p))
         locked = {queue.hold.path: queue.hold.depth for queue in holds}
         rows = composite(standing[Role.A], standing[Role.B], differing, locked)
-        return ListReply(self._pair_id, tuple(rows), unreachable)
+        for batch in _batches(rows, _ROWS_MAX):
+            yield ListPart(tuple(batch))
+        yield ListReply(self._pair_id, unreachable)
 
     async def _lock(self, path: RelPath) -> LockReply:
         coordinator = self._coordinator
@@ -282,6 +298,6 @@ def _standing(found: Observed) -> Standing | None:
             return None
 
 
-def _batches(events: list[Event]) -> Iterable[list[Event]]:
-    for start in range(0, len(events), BATCH_ACTIONS_MAX):
-        yield events[start : start + BATCH_ACTIONS_MAX]
+def _batches(items: Sequence[T], size_max: int) -> Iterable[Sequence[T]]:
+    for start in range(0, len(items), size_max):
+        yield items[start : start + size_max]

@@ -12,10 +12,10 @@ from dirsync.core.tree import Tree
 
 
 class Views:
-    """The three entries of every path, as last recorded and last observed."""
+    """The three entries of every path, as last recorded and last observed; at first both replicas count as the base."""
 
-    def __init__(self) -> None:
-        self.base: Tree[Entry] = Tree()
+    def __init__(self, base: Tree[Entry] | None = None) -> None:
+        self.base: Tree[Entry] = Tree() if base is None else base
         self._differences: dict[Role, Tree[tuple[Observed]]] = {Role.A: Tree(), Role.B: Tree()}
         self._open: set[RelPath] = set()
 

@@ -11,7 +11,7 @@ from dirsync.coordinator.archive_writer import ArchiveWriter
 from dirsync.coordinator.hold_journal import HoldJournal
 from dirsync.coordinator.journal import Journal
 from dirsync.coordinator.loop import Coordinator
-from dirsync.coordinator.requests import ClientRequests
+from dirsync.coordinator.requests import ClientRequests, Streamed
 from dirsync.coordinator.tally import Tally
 from dirsync.core.entry import Role
 from dirsync.core.events import EventName
@@ -44,10 +44,8 @@ from dirsync.wire.messages import (
     Chunk,
     Denied,
     EventsPart,
-    EventsRequest,
     Hello,
     Message,
-    OutputRequest,
     Welcome,
 )
 
@@ -99,7 +97,7 @@ def _meet_client(pair_id: bytes, hello: Hello) -> Welcome | Denied:
 
 async def _serve_client(requests: ClientRequests, _: Hello, connection: Connection) -> None:
     async def answer(request: Message, incoming: Incoming) -> Message:
-        if not isinstance(request, EventsRequest | OutputRequest):
+        if not isinstance(request, Streamed):
             return await requests.answer(request)
         async with aclosing(requests.stream(request)) as parts:
             async for part in parts:

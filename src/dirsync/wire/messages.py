@@ -248,7 +248,14 @@ class RestoreReply:
 
 @dataclass(frozen=True, slots=True)
 class ListRequest:
-    """Answered by ListReply."""
+    """Answered by ListParts and ListReply."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListPart:
+    """Part: some rows of the listing, in order."""
+
+    rows: tuple[Row, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,7 +263,6 @@ class ListReply:
     """Reply to ListRequest. `pair_id` names the pair whose listing a client remembers."""
 
     pair_id: bytes
-    rows: tuple[Row, ...]
     unreachable: tuple[Role, ...]
 
 
@@ -442,6 +448,7 @@ Message = (
     | RestoreRequest
     | RestoreReply
     | ListRequest
+    | ListPart
     | ListReply
     | LockRequest
     | LockReply
