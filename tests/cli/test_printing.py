@@ -1,4 +1,5 @@
 import os
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -23,6 +24,11 @@ def pipe() -> Iterator[tuple[int, int]]:
     os.close(ends[0])
 
 
+def read_to_end(reader: int) -> None:
+    while os.read(reader, 1 << 20):
+        pass
+
+
 def test_events_are_printed_in_order_and_at_once(pipe: tuple[int, int]) -> None:
     reader, writer = pipe
     with open(writer, "w", encoding="ascii") as stream, Notifications(stream, line) as notifications:
@@ -41,8 +47,11 @@ def test_nobody_reading_does_not_hold_the_server_up(pipe: tuple[int, int]) -> No
             for number in range(30_000):
                 notifications.emit(event(number))
         assert os.read(reader, 2) == b"0 "
-        while notifications._thread.is_alive():
-            os.read(reader, 1 << 20)
+        drain = threading.Thread(target=read_to_end, args=(reader,))
+        drain.start()
+        notifications._thread.join(30)
+        assert not notifications._thread.is_alive()
+    drain.join()
 
 
 @pytest.mark.parametrize("path", ["/dev/full", None])

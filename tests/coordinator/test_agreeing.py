@@ -1,4 +1,4 @@
-"""An apply makes both sides have held the same, also where the source went on meanwhile: what it did then is a change."""
+"""An apply makes both sides have held the same, also where the source went on meanwhile: that is a change of it."""
 
 import asyncio
 

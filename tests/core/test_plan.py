@@ -255,6 +255,17 @@ class TestRenames:
             (at("d"), None),
         ]
 
+    def test_into_a_directory_that_is_being_worked_on_waits_at_both_ends(self) -> None:
+        """Deleted here and now, the content would have to be sent when its new name can be made."""
+        base = tree({"f": "1", "k": "2", "d/": {}})
+        two = pair(base, tree({"d/": {"f": "1"}}), base)
+        made = two.cycle(is_free=lambda path: path != at("d"))
+        assert made.left == {at("d/f"): Reason.PARENT, at("f"): Reason.PARENT}
+        assert [action.path for action in made.actions[Role.B]] == [at("k")]
+        assert two.cycle().actions[Role.B] == [
+            Action(at("d/f"), None, file("1"), renamed_from=at("f"), expected_source=file("1"))
+        ]
+
 
 class TestLeftForLater:
     """What may not be touched blocks what depends on it, and nothing else."""

@@ -6,6 +6,7 @@ only end a test that would hang.
 
 import json
 import os
+import signal
 import stat
 import subprocess
 import sys
@@ -99,17 +100,18 @@ class Server:
             )
         return found[count - 1]
 
-    def stop(self) -> int:
+    def stop(self, number: int = signal.SIGTERM) -> int:
         """End it as a person does, and return its exit status."""
-        self.process.terminate()
-        return self._end()
+        self.process.send_signal(number)
+        return self.wait_end()
 
     def kill(self) -> None:
         """End it as a power cut of this process."""
         self.process.kill()
-        self._end()
+        self.wait_end()
 
-    def _end(self) -> int:
+    def wait_end(self) -> int:
+        """Wait until it has ended, and return its exit status."""
         status = self.process.wait(SECONDS_MAX)
         for reader in self._readers:
             reader.join(SECONDS_MAX)
@@ -226,7 +228,7 @@ class Pair:
         self.command("dirsync", "wait", "--timeout", str(SECONDS_MAX))
         a, b = tree_of(self.a), tree_of(self.b)
         differing = {p for p in a.keys() | b.keys() if a.get(p) != b.get(p) and not self.is_aside(p)}
-        assert not differing, {path: (a.get(path), b.get(path)) for path in sorted(differing)[:5]}
+        assert not differing, {path: f"{a.get(path)!r:.300} | {b.get(path)!r:.300}" for path in sorted(differing)[:5]}
         return a
 
 

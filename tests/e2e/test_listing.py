@@ -106,8 +106,9 @@ def test_what_only_b_has_while_it_is_locked_is_listed(live: Pair) -> None:
 
 def test_ten_thousand_files_are_ten_thousand_lines(pair: Pair) -> None:
     for number in range(10_000):
-        directory = pair.a if number % 2 else pair.b
-        (directory / f"{number:05}").write_bytes(b"")
+        for directory in (pair.a, pair.b):
+            (directory / f"{number:05}").touch()
+            os.utime(directory / f"{number:05}", (number, number))
     pair.start("b", "a")
     lines = pair.lab3().splitlines()
     assert [line.split()[-1] for line in lines] == [f"{number:05}" for number in range(10_000)]

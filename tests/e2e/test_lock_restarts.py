@@ -55,21 +55,19 @@ def test_a_lock_is_there_after_a_kill_right_after_its_answer(shared: Pair) -> No
     _finish(shared, [20])
 
 
-@pytest.mark.parametrize("is_killed", [False, True])
-@pytest.mark.parametrize("roles", [("a",), ("b",), ("a", "b")])
-def test_queues_survive_and_what_b_did_meanwhile_is_added(
-    shared: Pair, roles: tuple[str, ...], is_killed: bool
-) -> None:
+def test_queues_survive_and_what_b_did_meanwhile_is_added(shared: Pair) -> None:
     lock(shared, "f")
-    sizes = edits(shared, "f", 4)
-    _end(shared, is_killed, *roles)
-    become(shared, "b", "f", "x" * 70)
-    _start(shared, *reversed(roles))
-    shared.server_a.wait_event("queued", 1, path="f", size=70)
-    assert held(shared, "f") == [*sizes, 70]
-    assert (shared.a / "f").read_text() == "original"
-    sizes = [*sizes, 70, *edits(shared, "f", 2, since=80)]
-    assert held(shared, "f") == sizes
+    sizes: list[int] = []
+    for is_killed in (False, True):
+        for roles in (("a",), ("b",), ("b", "a")):
+            sizes += edits(shared, "f", 3, since=len(sizes))
+            _end(shared, is_killed, *roles)
+            sizes.append(20 + len(sizes))
+            become(shared, "b", "f", "x" * sizes[-1])
+            _start(shared, *roles)
+            shared.server_a.wait_event("queued", path="f", size=sizes[-1])
+            assert held(shared, "f") == sizes, (roles, is_killed)
+            assert (shared.a / "f").read_text() == "original"
     _finish(shared, sizes)
 
 
@@ -105,10 +103,9 @@ def test_after_b_itself_was_down_the_state_found_is_one_update(shared: Pair) -> 
 def test_a_restart_alone_adds_nothing(shared: Pair) -> None:
     lock(shared, "f", "other")
     sizes = edits(shared, "f", 3)
-    for is_killed in (False, True):
-        for roles in (("a",), ("b",), ("a", "b")):
-            _end(shared, is_killed, *roles)
-            _start(shared, *roles)
+    for is_killed, roles in ((True, ("a",)), (False, ("b",)), (True, ("b", "a"))):
+        _end(shared, is_killed, *roles)
+        _start(shared, *roles)
     assert held(shared, "f") == sizes
     assert held(shared, "other") == []
     put(shared.a / "other", "passes")
@@ -129,18 +126,21 @@ def test_a_s_edit_while_a_was_down_joins_the_queue(shared: Pair) -> None:
     assert shared.settle()[b"f"][1] == b"by A's user"
 
 
-@pytest.mark.parametrize(
-    ("at_a", "at_b", "winner"), [(100, 200, b"from b"), (200, 100, b"from a"), (100, 100, b"from b")]
-)
-def test_both_edited_while_apart_the_older_goes_first(shared: Pair, at_a: int, at_b: int, winner: bytes) -> None:
-    lock(shared, "f")
-    shared.stop()
-    become(shared, "a", "f", "from a", at=at_a)
-    become(shared, "b", "f", "from b", at=at_b)
-    _start(shared, "b", "a")
-    queued(shared, "f", 2)
-    assert unlock(shared, "f") == 2
-    assert shared.settle()[b"f"][1] == winner
+def test_of_what_both_edited_while_apart_the_older_goes_first(pair: Pair) -> None:
+    names = {"a older": (100, 200), "b older": (200, 100), "both alike": (100, 100)}
+    for name in names:
+        put(pair.a / name, "original", at=0)
+    pair.start("b", "a")
+    lock(pair, *names)
+    pair.stop()
+    for name, (at_a, at_b) in names.items():
+        become(pair, "a", name, "from a", at=at_a)
+        become(pair, "b", name, "from b", at=at_b)
+    _start(pair, "b", "a")
+    pair.server_a.wait_event("queued", 6)
+    assert [unlock(pair, name) for name in names] == [2, 2, 2]
+    tree = pair.settle()
+    assert [tree[name.encode()][1] for name in names] == [b"from b", b"from a", b"from b"]
 
 
 def test_a_s_edit_while_b_was_away_passes_when_b_is_back(shared: Pair) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -17,48 +18,44 @@ _IMMUTABLE = "not permitted: the file is immutable or belongs to another user"
 
 
 @pytest.fixture
-def shared(live: Pair) -> Pair:
+def shared(pair: Pair) -> Pair:
     """Two files on both sides, in sync and listed."""
-    put(live.a / "f", "original", at=0)
-    put(live.a / "other", "o", at=0)
-    live.settle()
-    live.lab3()
-    return live
+    put(pair.a / "f", "original", at=0)
+    put(pair.a / "other", "o", at=0)
+    pair.start("b", "a")
+    pair.lab3()
+    return pair
 
 
 # What people type, and what they are told.
 
 
-def test_lock_and_unlock_by_the_index_of_the_listing(shared: Pair) -> None:
+def test_lock_and_unlock_by_the_index_of_the_last_listing(shared: Pair) -> None:
     assert shared.lab3("-lock", "-0") == "locked f\n"
     assert shared.lab3("-lock", "-0") == "f is locked already\n"
     assert shared.lab3("ls").splitlines() == [
         "0  8  2020-09-13 12:26:40  locked  f",
         "1  1  2020-09-13 12:26:40          other",
     ]
-    assert shared.lab3("-unlock", "-0") == "unlocked f: 0 updates applied\n"
-    assert shared.lab3("ls").splitlines()[0] == "0  8  2020-09-13 12:26:40  f"
+    put(shared.a / "a new first one", "n")
+    shared.settle()
+    assert shared.lab3("-unlock", "-0") == "unlocked f: 0 updates applied\n", "what the last listing showed"
+    assert " locked" not in shared.lab3("ls")
+    assert shared.lab3("-lock", "-0") == "locked a new first one\n"
+    shutil.rmtree(shared.home / "cache")
+    assert shared.lab3("-lock", "-1") == "locked f\n", "with no remembered listing the current one counts"
 
 
 def test_lock_and_unlock_several_by_name(shared: Pair) -> None:
-    assert shared.lab3("lock", "f", "other") == "locked f\nlocked other\n"
+    name = b"n\xff\n"
+    put(Path(os.fsdecode(os.path.join(os.fsencode(shared.a), name))), "x")
+    shared.settle()
+    assert shared.lab3("lock", name, "f", "other") == "locked n\\xff\\n\nlocked f\nlocked other\n"
     become(shared, "b", "other", "22")
     queued(shared, "other", 1)
-    assert shared.lab3("unlock", "f", "other") == "unlocked f: 0 updates applied\nunlocked other: 1 update applied\n"
-
-
-def test_an_index_means_what_was_listed_last(shared: Pair) -> None:
-    put(shared.a / "a new first one", "n")
-    shared.settle()
-    assert shared.lab3("-lock", "-0") == "locked f\n"
-    shared.lab3()
-    assert shared.lab3("-lock", "-0") == "locked a new first one\n"
-
-
-def test_without_a_remembered_listing_the_current_one_counts(live: Pair) -> None:
-    put(live.a / "f", "x")
-    live.settle()
-    assert live.lab3("-lock", "-0") == "locked f\n"
+    assert shared.lab3("unlock", "f", name, "other") == (
+        "unlocked f: 0 updates applied\nunlocked n\\xff\\n: 0 updates applied\nunlocked other: 1 update applied\n"
+    )
 
 
 def test_what_cannot_be_done_is_said_in_one_line(shared: Pair) -> None:
@@ -448,20 +445,16 @@ def test_an_edit_of_a_during_the_drain_goes_to_the_tail(shared: Pair) -> None:
     assert kept_sizes(shared, "f").count(11) == 1, "the edit that an update replaced is kept"
 
 
-def test_two_unlocks_at_once_are_both_told_the_end(shared: Pair) -> None:
-    lock(shared, "f")
+def test_two_people_at_once(shared: Pair) -> None:
+    clients = [shared.begin("lab3", "lock", "f") for _ in range(3)]
+    said = sorted(drained(client)[1] for client in clients)
+    assert said == ["f is locked already\n", "f is locked already\n", "locked f\n"]
+    assert len(shared.server_a.events("locked")) == 1
     edits(shared, "f", 20)
     clients = [shared.begin("lab3", "unlock", "f") for _ in range(2)]
     results = [drained(client) for client in clients]
     assert any(said == "unlocked f: 20 updates applied\n" for _, said, _ in results), results
     assert all(status == 0 or complaint == "lab3: not locked: f\n" for status, _, complaint in results), results
-
-
-def test_two_locks_at_once_are_one_lock(shared: Pair) -> None:
-    clients = [shared.begin("lab3", "lock", "f") for _ in range(3)]
-    said = sorted(drained(client)[1] for client in clients)
-    assert said == ["f is locked already\n", "f is locked already\n", "locked f\n"]
-    assert len(shared.server_a.events("locked")) == 1
 
 
 # Limits.
@@ -488,20 +481,31 @@ def test_the_limit_of_all_held_updates_together(pair: Pair) -> None:
     queued(pair, "f", 1, size=70_000)
     assert unlock(pair, "f") == 1
     assert pair.settle()[b"f"][1] == b"3" * 70_000
+    lock(pair, "f")
+    become(pair, "b", "f", b"4" * 300_000)
+    pair.server_b.wait_event("notice", path="f")
+    pair.command("dirsync", "wait")
+    assert (pair.a / "f").read_bytes() == b"3" * 70_000
+    assert unlock(pair, "f") == 0, "more than can ever be held follows at the unlock"
+    assert pair.settle()[b"f"][1] == b"4" * 300_000
 
 
-def test_more_than_can_ever_be_held_follows_at_the_unlock(pair: Pair) -> None:
+def test_the_limit_and_a_s_own_edits(pair: Pair) -> None:
     with pair.config.open("a") as config:
         config.write('[locks]\nmax_size = "100 KiB"\n')
     put(pair.a / "f", "f", at=0)
     pair.start("b", "a")
     lock(pair, "f")
-    become(pair, "b", "f", b"2" * 300_000)
-    pair.server_b.wait_event("notice", path="f")
+    become(pair, "a", "f", b"1" * 200_000)
+    assert pair.settle()[b"f"][1] == b"1" * 200_000, "what passes is not held"
+    become(pair, "b", "f", b"2" * 90_000)
+    queued(pair, "f", 1)
+    become(pair, "a", "f", b"3" * 200_000)
+    pair.server_a.wait_event("notice", path="f")
     pair.command("dirsync", "wait")
-    assert (pair.a / "f").read_text() == "f"
-    assert unlock(pair, "f") == 0
-    assert pair.settle()[b"f"][1] == b"2" * 300_000
+    assert (pair.b / "f").read_bytes() == b"2" * 90_000
+    assert unlock(pair, "f") == 2
+    assert pair.settle()[b"f"][1] == b"3" * 200_000, "it came last"
 
 
 def test_a_large_file(shared: Pair) -> None:
@@ -530,14 +534,6 @@ def test_a_hundred_locked_files(live: Pair) -> None:
     assert live.lab3("unlock", *names).splitlines() == [f"unlocked {name}: 1 update applied" for name in names]
     tree = live.settle()
     assert all(tree[name.encode()][1] == f"{name} at B".encode() for name in names)
-
-
-def test_names_of_any_bytes_can_be_locked(live: Pair) -> None:
-    name = b"n\xff\n"
-    (Path(os.fsdecode(os.path.join(os.fsencode(live.a), name)))).write_text("x")
-    live.settle()
-    assert live.lab3("lock", name) == "locked n\\xff\\n\n"
-    assert live.lab3("unlock", name) == "unlocked n\\xff\\n: 0 updates applied\n"
 
 
 def test_vim_saves_a_locked_file_at_b(shared: Pair) -> None:

@@ -22,8 +22,7 @@ STOP_SECONDS_MAX = 2.0
 def ended_in_time(server: Server, number: int = signal.SIGTERM) -> None:
     """Tell a server to stop and see that it does, cleanly, within the promised time."""
     began = time.monotonic()
-    server.process.send_signal(number)
-    status = server.process.wait(SECONDS_MAX)
+    status = server.stop(number)
     seconds = time.monotonic() - began
     assert status == 0, server.complaints
     assert seconds < STOP_SECONDS_MAX
@@ -75,7 +74,7 @@ def test_a_second_server_on_the_same_state_is_refused(live: Pair) -> None:
     for role in ("a", "b"):
         said = refused(live, role, status=1)
         assert str(live.state / role) in said
-        assert "in use" in said
+        assert said.startswith("another server is running on this state directory")
     put(live.a / "x", "1")
     live.settle()
 
@@ -121,12 +120,28 @@ def test_servers_end_while_they_transfer(live: Pair) -> None:
     assert len(live.settle()) == 81
 
 
+def test_a_server_ends_though_the_other_hangs(live: Pair) -> None:
+    live.server_b.process.send_signal(signal.SIGSTOP)
+    put(live.a / "x", "1")
+    live.server_a.wait_event("detected", path="x")
+    with typed(live, "dirsync", "wait") as waiting:
+        wait_until(lambda: "1 pending" in live.command("dirsync", "status").stdout, "the change to be known")
+        ended_in_time(live.running.pop("a"))
+        _, complaints = waiting.communicate(timeout=SECONDS_MAX)
+        assert waiting.returncode == 1
+        assert len(complaints.splitlines()) == 1
+        assert "server A" in complaints
+    live.server_b.process.send_signal(signal.SIGCONT)
+    live.start("a")
+    assert set(live.settle()) == {b"x"}
+
+
 def test_told_again_and_again(live: Pair) -> None:
     server = live.running.pop("a")
     while server.process.poll() is None:
         server.process.send_signal(signal.SIGINT)
         server.process.send_signal(signal.SIGTERM)
-    assert (server.process.returncode, server.complaints) == (0, [])
+    assert (server.wait_end(), server.complaints) == (0, [])
 
 
 def test_stopped_while_starting(pair: Pair) -> None:

@@ -61,7 +61,7 @@ CASES = [
     ),
     (
         line(EventName.APPLIED, change="deleted", size=0, remaining=0),
-        "A          applied    report.txt   deleted   0 B   0 remain",
+        "A          applied    report.txt   deleted   0 remain",
     ),
     (
         line(EventName.PROGRESS, done=1024, size=4096),

@@ -23,9 +23,10 @@ threading.Event().wait()
 
 @pytest.fixture(autouse=True)
 def own_signals() -> object:
-    before = signal.getsignal(signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     yield
-    signal.signal(signal.SIGTERM, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.mark.parametrize(("plan", "status"), [("a2", 2), ("b1", 1), ("b0", 0)])

@@ -204,7 +204,7 @@ class World:
         """Let things happen until this is so; TimeoutError where it never is."""
         async with asyncio.timeout(SECONDS_MAX):
             while not condition():
-                await asyncio.sleep(0.001)
+                await asyncio.sleep(0.01)
 
     async def settle(self):
         """Wait until in sync, and compare."""

@@ -9,6 +9,7 @@ from dirsync.cli.options import Invocation
 from dirsync.client.calls import ServerA, connect
 from dirsync.core.entry import Role
 from dirsync.errors import CredentialError, Unreachable
+from dirsync.net.tls import Credential
 from dirsync.run.settings import Settings
 
 
@@ -30,7 +31,8 @@ def connect_to(settings: Settings) -> ServerA:
             f"there is no credential at {settings.key}: servers on one machine make it when they start; "
             "otherwise copy it from a server"
         )
+    credential = Credential.load(settings.key)
     try:
-        return connect(settings.reach(Role.A), settings.key)
+        return connect(settings.reach(Role.A), credential)
     except Unreachable as error:
         raise Unreachable(f"{error}; start it with `dirsync serve --role a --config {settings.path}`") from error

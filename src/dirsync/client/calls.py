@@ -8,7 +8,6 @@ import ssl
 import time
 from collections import deque
 from collections.abc import Callable
-from pathlib import Path
 from typing import TypeVar
 
 from dirsync.errors import CredentialError, Refusal, RemoteProtocolError, Unreachable
@@ -37,12 +36,11 @@ T = TypeVar("T", bound=Message)
 _RECEIVE_BYTES = 256 * 1024
 
 
-def connect(address: tuple[str, int], key: Path) -> "ServerA":
+def connect(address: tuple[str, int], credential: Credential) -> "ServerA":
     """Return a connection that Server A has welcomed.
 
-    Raises CredentialError where the key file cannot be used, Unreachable, Refusal where A declines.
+    Raises CredentialError where A has another credential, Unreachable, Refusal where A declines.
     """
-    credential = Credential.load(key)
     deadline = time.monotonic() + CLIENT_SECONDS
     place = address_text(*address)
     server = ServerA(_secure(_dial(address, place), credential, place, deadline), place)
@@ -137,10 +135,8 @@ class ServerA:
         return self._received.popleft()
 
     def _patience(self, deadline: float | None) -> float:
-        """Return how long to wait for the next bytes: a living server is never silent for longer."""
-        if deadline is None:
-            return SILENCE_SECONDS
-        return min(_left(deadline), SILENCE_SECONDS)
+        """Return how long to wait for the next bytes; without a deadline, as long as a living server may be silent."""
+        return SILENCE_SECONDS if deadline is None else _left(deadline)
 
 
 def _left(deadline: float) -> float:

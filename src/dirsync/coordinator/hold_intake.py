@@ -15,7 +15,7 @@ from dirsync.core.entry import Entry, File, Problem, Role, Untracked, change_kin
 from dirsync.core.events import EventName
 from dirsync.core.holds import Hold, Update
 from dirsync.core.reports import Change, ContentOfCapture
-from dirsync.errors import DiskError, Refusal, RootLost, StateError, Unreachable
+from dirsync.errors import DirsyncError, ProtocolError, Refusal, RootLost, Unreachable
 from dirsync.limits import RETRY_FIRST_SECONDS, RETRY_MAX_SECONDS
 from dirsync.replica.interface import FullReplica
 
@@ -161,7 +161,7 @@ class HoldIntake:
         try:
             async with self._mutex:
                 await self._decide(taken)
-        except (Unreachable, RootLost):
+        except (Unreachable, RootLost, ProtocolError):
             # The replica reports the state, and those after it, again when it is back.
             self._broken[taken.role] = taken.session
         except Refusal as error:
@@ -169,7 +169,7 @@ class HoldIntake:
             self._complain(str(error))
             self._trouble = ""
             await self._release_quietly(taken)
-        except (DiskError, StateError) as error:
+        except DirsyncError as error:
             self._complain(str(error))
             return False
         return True
@@ -182,7 +182,7 @@ class HoldIntake:
     async def _release_quietly(self, taken: _Taken) -> None:
         try:
             await self._release(taken)
-        except (Unreachable, RootLost):
+        except DirsyncError:
             self._broken[taken.role] = taken.session
 
     async def _decide(self, taken: _Taken) -> None:

@@ -136,7 +136,7 @@ class HoldJournal:
             if not await asyncio.to_thread(spooled.finish, entry.digest):
                 raise Refusal("the captured content arrived damaged")
         except BaseException:
-            spooled.abandon()
+            await asyncio.to_thread(spooled.abandon)
             raise
         return spooled.name
 

@@ -17,7 +17,7 @@ from dirsync.core.holds import Update
 from dirsync.core.paths import RelPath, ancestors, display
 from dirsync.core.plan import Action
 from dirsync.core.reports import Applied, Failed, HeldName, Missing, Refused, Step
-from dirsync.errors import DiskError, Refusal, RootLost, StateError, Unreachable
+from dirsync.errors import DirsyncError, Refusal, StateError, Unreachable
 from dirsync.limits import INLINE_BYTES_MAX, LISTING_SECONDS, RETRY_FIRST_SECONDS
 from dirsync.replica.interface import FullReplica
 from dirsync.store.hold_rows import UpdateRow
@@ -186,15 +186,16 @@ class HoldQueue:
             # The intake found it applied and recorded that.
             self._head = None
             return True
-        head = self.hold.updates[0]
-        row = await self._journal.row(head)
         try:
+            row = await self._journal.row(self.hold.updates[0])
             result = await self._apply(row)
-        except (DiskError, StateError, Unreachable, RootLost, Refusal) as error:
+            if isinstance(result, Applied):
+                # Where this fails, the next drain finds the head applied, and records that.
+                await self._record(row)
+        except DirsyncError as error:
             result = Failed(str(error))
         match result:
             case Applied():
-                await self._record(row)
                 self._head = None
             case Refused(found=Untracked(reason) | Problem(reason)):
                 await self._fail(reason)
@@ -265,11 +266,16 @@ class HoldQueue:
         self._unlocked.clear()
         self.hold.is_draining = False
         self.reason = reason
-        await self._journal.set_draining(self.hold.path, False, reason)
         if not self.hold.updates:
             # The drain had come to its end: what A holds beyond the base passes to B as usual.
             self.hold.agree(self.hold.seen[Role.B])
+        try:
+            await self._journal.set_draining(self.hold.path, False, reason)
             await self._journal.set_seen(self.hold.path, self.hold.seen)
+        except StateError as error:
+            # It stays stopped until a restart, which goes on with the drain: that was asked for once.
+            self._emit(EventName.ERROR, self.hold.path, {"reason": f"the lock cannot be recorded: {error}"})
+        self._wake()
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
             if not waiter.done():
@@ -297,6 +303,6 @@ class HoldQueue:
             return
         try:
             await asyncio.wait_for(replica.hold([HeldName(self.hold.path, self.hold.seen[role])]), LISTING_SECONDS)
-        except (Unreachable, RootLost, TimeoutError):
-            # It is told again when it is met again.
+        except (DirsyncError, TimeoutError):
+            # One that was lost is told again when it is met again; else the drain tries again.
             return

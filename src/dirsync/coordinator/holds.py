@@ -14,8 +14,8 @@ from dirsync.core.events import EventName
 from dirsync.core.holds import Hold
 from dirsync.core.paths import RelPath, ancestors, display
 from dirsync.core.reports import Change, HeldName
-from dirsync.errors import Refusal, RootLost, Unreachable
-from dirsync.limits import LISTING_SECONDS
+from dirsync.errors import DirsyncError, Refusal, RootLost, StateError, Unreachable
+from dirsync.limits import LISTING_SECONDS, RETRY_FIRST_SECONDS, RETRY_MAX_SECONDS
 from dirsync.replica.interface import FullReplica
 
 _T = TypeVar("_T", bool, int)
@@ -60,9 +60,9 @@ class Holds:
         self._held_bytes_max = held_bytes_max
         self._wake = wake
         self._queues: dict[RelPath, HoldQueue] = {}
-        self._tasks: asyncio.TaskGroup | None = None
-        self._ended = asyncio.Event()
+        self._starting: asyncio.Queue[HoldQueue] = asyncio.Queue()
         self._carried: set[asyncio.Task[bool] | asyncio.Task[int]] = set()
+        self._telling: set[asyncio.Task[None]] = set()
         self._is_compared = asyncio.Event()
 
     def __iter__(self) -> Iterator[HoldQueue]:
@@ -116,7 +116,7 @@ class Holds:
             if not hold.updates:
                 # With an empty queue both replicas were last seen at the base.
                 hold.agree(self._pair.views.base.get(hold.path))
-            self._add(journalled)
+            self._starting.put_nowait(self._add(journalled))
 
     async def first_run(self, role: Role) -> None:
         """Another replica plays this role: nothing was ever recorded of it, so nothing it lacks is an update."""
@@ -140,10 +140,9 @@ class Holds:
     async def run(self) -> None:
         """Own the tasks of all queues until cancelled."""
         async with asyncio.TaskGroup() as tasks:
-            self._tasks = tasks
-            for queue in self._queues.values():
-                self._start(queue)
-            await self._ended.wait()
+            while True:
+                queue = await self._starting.get()
+                tasks.create_task(self._serve(queue), name=f"hold {display(queue.hold.path)}")
 
     def _add(self, journalled: Journalled) -> HoldQueue:
         queue = HoldQueue(
@@ -159,24 +158,18 @@ class Holds:
         self._queues[queue.hold.path] = queue
         return queue
 
-    def _start(self, queue: HoldQueue) -> None:
-        assert self._tasks is not None, "run() comes first"
-        self._tasks.create_task(self._serve(queue), name=f"hold {display(queue.hold.path)}")
-
     async def _serve(self, queue: HoldQueue) -> None:
         """Live as long as the lock: take in, and drain once unlocked."""
-        intake = asyncio.create_task(queue.intake.run(), name=f"intake {display(queue.hold.path)}")
-        try:
+        async with asyncio.TaskGroup() as tasks:
+            intake = tasks.create_task(queue.intake.run(), name=f"intake {display(queue.hold.path)}")
             applied = await queue.run_drain()
-        finally:
             intake.cancel()
-            await asyncio.wait([intake])
-            queue.intake.close()
+        queue.intake.close()
         await self._finish(queue, applied)
 
     async def _finish(self, queue: HoldQueue, applied: int) -> None:
         path = queue.hold.path
-        await self._journal.unlock(path)
+        await self._end_durably(path)
         del self._queues[path]
         self._emit(EventName.UNLOCKED, path, {"applied": applied})
         now = asyncio.get_running_loop().time()
@@ -186,6 +179,18 @@ class Holds:
         queue.finish(applied)
         await self._make_room()
         self._wake()
+
+    async def _end_durably(self, path: RelPath) -> None:
+        """Remove the lock from the journal, however long that takes: nothing of it is left but its name."""
+        delay = RETRY_FIRST_SECONDS
+        while True:
+            try:
+                await self._journal.unlock(path)
+                return
+            except StateError as error:
+                self._emit(EventName.ERROR, path, {"reason": f"the unlock cannot be recorded: {error}"})
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, RETRY_MAX_SECONDS)
 
     async def _make_room(self) -> None:
         """Where a queue was full, have B's present state captured now."""
@@ -232,11 +237,28 @@ class Holds:
                 del self._queues[path]
                 queue.finish(0)
                 raise
-        self._emit(EventName.LOCKED, path, {})
-        self._start(queue)
-        for role, replica in list(self._replicas.items()):
-            await self._tell(replica.hold([HeldName(path, queue.hold.seen[role])]))
+        self._emit(EventName.LOCKED, path, {"applied": 0})
+        self._starting.put_nowait(queue)
+        telling = [asyncio.create_task(self._tell_held(role, queue), name=f"tell {role}") for role in Role]
+        self._telling.update(telling)
+        for task in telling:
+            task.add_done_callback(self._telling.discard)
+        await asyncio.wait(telling, timeout=LISTING_SECONDS)
         return False
+
+    async def _tell_held(self, role: Role, queue: HoldQueue) -> None:
+        """Have a replica capture a name. One that is lost is told when it is met again, any other as soon as it can."""
+        path, delay = queue.hold.path, RETRY_FIRST_SECONDS
+        while self._queues.get(path) is queue and role in self._replicas:
+            try:
+                await self._replicas[role].hold([HeldName(path, queue.hold.seen[role])])
+                return
+            except (Unreachable, RootLost):
+                return
+            except DirsyncError as error:
+                self._emit(EventName.ERROR, path, {"reason": f"its updates cannot be held yet: {error}"})
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, RETRY_MAX_SECONDS)
 
     async def _tell(self, message: Awaitable[None]) -> None:
         """Tell a replica about a hold; one that cannot be reached is told when it is met again."""
@@ -244,6 +266,8 @@ class Holds:
             await asyncio.wait_for(message, LISTING_SECONDS)
         except (Unreachable, RootLost, TimeoutError):
             return
+        except DirsyncError as error:
+            self._emit(EventName.ERROR, None, {"reason": f"a lock could not be passed on: {error}"})
 
     def take(self, role: Role, change: Change, while_apart: bool) -> bool:
         """Accept a captured state of a held name; False where the name is not held."""

@@ -14,7 +14,7 @@ from dirsync.coordinator.holds import Holds
 from dirsync.coordinator.lane import Emit, Lane
 from dirsync.coordinator.pair import Pair
 from dirsync.coordinator.tally import Tally
-from dirsync.core.entry import Entry, Role
+from dirsync.core.entry import Entry, File, Observed, Role
 from dirsync.core.events import EventName
 from dirsync.core.paths import RelPath
 from dirsync.core.plan import Reason, plan
@@ -202,7 +202,7 @@ class Coordinator:
             self.pair.troubles.pop(change.path, None)
         if change.content is not None:
             self.pair.keep_inline(role, change.path, change.content)
-        else:
+        elif not _is_same_file_content(self.pair.views.get(role, change.path), change.found):
             self.pair.drop_inline(change.path)
         self.pair.observe(role, change.path, change.found, at)
         is_held = self.holds.take(role, change, while_apart=Role.B not in self.ready)
@@ -339,3 +339,7 @@ class Coordinator:
 def _is_settled(looks: list[Look] | None) -> bool:
     """Return whether both replicas have looked, and neither saw anything that is still being written."""
     return looks is not None and not any(look.unsettled for look in looks)
+
+
+def _is_same_file_content(one: Observed, two: Observed) -> bool:
+    return isinstance(one, File) and isinstance(two, File) and one.digest == two.digest

@@ -57,8 +57,8 @@ class Pair:
         """Start from a recorded base; what each replica holds is unknown yet."""
         self.views = Views(base)
         self._digests, self.files = {}, 0
-        for _, entry in base.items():
-            self._count(entry, 1)
+        for path in base:
+            self._count(base.get(path), 1)
 
     def first_run(self) -> None:
         """Forget the base: everything that stands anywhere now is an addition, nothing a deletion."""

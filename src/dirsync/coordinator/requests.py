@@ -16,7 +16,7 @@ from dirsync.core.listing import Standing, composite
 from dirsync.core.paths import RelPath, display
 from dirsync.core.reports import ContentOfVersion, Look
 from dirsync.core.versions import Version
-from dirsync.errors import Refusal, RootLost, Unreachable
+from dirsync.errors import DirsyncError, Refusal, Unreachable
 from dirsync.limits import BATCH_ACTIONS_MAX, LISTING_SECONDS
 from dirsync.replica.interface import FullReplica
 from dirsync.replica.streams import closing
@@ -125,10 +125,10 @@ class ClientRequests:
         yield RestoreReply(version)
 
     async def _look(self, role: Role) -> Look | None:
-        """Have a replica look; None where it cannot be reached in time."""
+        """Have a replica look; None where it cannot, or not in time."""
         try:
             return await asyncio.wait_for(self._coordinator.look(role, is_full=False), LISTING_SECONDS)
-        except (Unreachable, RootLost, TimeoutError):
+        except (DirsyncError, TimeoutError):
             return None
 
     async def _look_at_both(self) -> dict[Role, Look | None]:
@@ -136,8 +136,9 @@ class ClientRequests:
         return dict(zip(Role, looks, strict=True))
 
     async def _list(self) -> AsyncGenerator[Message, None]:
-        views, holds = self._coordinator.pair.views, self._coordinator.holds
         looks = await self._look_at_both()
+        # Only now: a first run puts others in their place.
+        views, holds = self._coordinator.pair.views, self._coordinator.holds
         standing: dict[Role, dict[RelPath, Standing]] = {Role.A: {}, Role.B: {}}
         unreachable = tuple(role for role in Role if looks[role] is None and role is not Role.A)
         for role in Role:
@@ -172,13 +173,13 @@ class ClientRequests:
 
     async def _find(self, path: RelPath) -> list[Observed]:
         """Return what stands at `path` at each server; something still being written counts as a problem there."""
-        views = self._coordinator.pair.views
-        found = [views.get(role, path) for role in Role]
+        pair = self._coordinator.pair
+        found = [pair.views.get(role, path) for role in Role]
         if any(found):
             return found
         looks = await self._look_at_both()
         unsettled = {p for look in looks.values() if look for p, _ in look.unsettled}
-        found = [views.get(role, path) for role in Role]
+        found = [pair.views.get(role, path) for role in Role]
         return [Problem("it is being written"), None] if path in unsettled and not any(found) else found
 
     async def _unlock(self, path: RelPath) -> UnlockReply:
@@ -245,7 +246,7 @@ class ClientRequests:
         try:
             await asyncio.wait_for(self._coordinator.wait_in_sync(), None if seconds < 0 else seconds)
         except TimeoutError:
-            return WaitReply(False, tuple(self._pending_reasons()))
+            return WaitReply(False, tuple(self._pending_reasons()) or ("both directories are still being looked at",))
         return WaitReply(True, ())
 
     def _pending_reasons(self) -> Iterable[str]:
@@ -267,7 +268,7 @@ class ClientRequests:
         for role in Role:
             try:
                 versions += await asyncio.wait_for(self._replica(role).history(path), LISTING_SECONDS)
-            except (Unreachable, RootLost, TimeoutError):
+            except (DirsyncError, TimeoutError):
                 unreachable.append(role)
         return HistoryReply(tuple(sorted(versions, key=lambda v: v.kept_ns, reverse=True)), tuple(unreachable))
 

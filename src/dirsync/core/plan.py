@@ -61,6 +61,7 @@ def plan(views: Views, paths: Iterable[RelPath], is_free: Callable[[RelPath], bo
     for path in [p for p, outcome in outcomes.items() if outcome.entry is not None]:
         if not _keep_parents(views, path, outcomes, is_free, result):
             result.left[path] = Reason.PARENT
+    _keep_sources(views, outcomes, result)
     for path in sorted(outcomes, key=_depth, reverse=True):
         if path not in result.left and not _is_clear(views, path, outcomes, result):
             result.left[path] = Reason.CHILDREN
@@ -105,6 +106,23 @@ def _keep_parents(
             outcomes[above] = _as_directory(views.base.get(above), a, b)
         needed.append(above)
     return True
+
+
+def _keep_sources(views: Views, outcomes: dict[RelPath, Outcome], result: Plan) -> None:
+    """Leave what goes while its content waits for a directory under another name: together they are one rename."""
+    arriving = {
+        (role, outcome.entry.digest)
+        for path, outcome in outcomes.items()
+        if isinstance(outcome.entry, File) and path in result.left
+        for role in Role
+        if views.get(role, path) is None
+    }
+    if not arriving:
+        return
+    for path, outcome in outcomes.items():
+        held = {role: views.get(role, path) for role in Role} if outcome.entry is None else {}
+        if any(isinstance(found, File) and (role, found.digest) in arriving for role, found in held.items()):
+            result.left[path] = Reason.PARENT
 
 
 def _as_directory(base: Entry | None, a: Observed, b: Observed) -> Outcome:

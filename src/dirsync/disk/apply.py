@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from dirsync.core.entry import Directory, File, Symlink
 from dirsync.core.paths import RelPath, parent
+from dirsync.core.plan import Action
 from dirsync.core.reports import Failed
 from dirsync.disk.durability import SINGLE_SYNCS_MAX, sync_directories
 from dirsync.disk.kept import Kept, KeptArea
@@ -20,9 +21,10 @@ from dirsync.disk.root import Root
 from dirsync.disk.staging import Staging
 from dirsync.disk.steps import Done, Outcome, Prepared, Stepper
 from dirsync.disk.syscalls import has_sync_file_system, sync_file_system
+from dirsync.disk.unlocking import made_writable
 from dirsync.errors import DiskError
 
-__all__ = ["Done", "Kept", "Outcome", "Prepared", "apply_batch"]
+__all__ = ["Done", "Kept", "Outcome", "Prepared", "apply_batch", "parents_of"]
 
 
 def _nothing_ignored(_path: RelPath, _is_directory: bool) -> bool:
@@ -108,7 +110,13 @@ class _Batch:
 
     def _step(self, prepared: Prepared) -> Outcome:
         try:
-            return self._stepper.step(prepared)
+            try:
+                return self._stepper.step(prepared)
+            except PermissionError:
+                with made_writable(self._root, parents_of(prepared.action)) as is_changed:
+                    if not is_changed:
+                        raise
+                    return self._stepper.step(prepared)
         except OSError as error:
             return Failed(reason_of(error))
         except DiskError as error:
@@ -147,12 +155,18 @@ class _Batch:
         return replace(kept, entry=self._kept.second_look(kept.file, kept.entry))
 
 
+def parents_of(action: Action) -> set[RelPath]:
+    """Return the directories in which an action changes a name."""
+    parents = {parent(action.path)}
+    if action.renamed_from is not None:
+        parents.add(parent(action.renamed_from))
+    return parents
+
+
 def _touched(prepared: Prepared) -> set[RelPath]:
     """Return the directories in which a step may have changed a name, or bits."""
     action = prepared.action
-    touched = {parent(action.path)}
-    if action.renamed_from is not None:
-        touched.add(parent(action.renamed_from))
+    touched = parents_of(action)
     if isinstance(action.intended, Directory):
         touched.add(action.path)
     return touched

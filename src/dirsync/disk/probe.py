@@ -130,6 +130,7 @@ def _look(directory: int, name: bytes, known: Known | None, wishes: _Wishes) -> 
     if known is not None and not wishes.must_read and known.is_proven_by(present):
         return Settled(known.entry, known.fingerprint, known.looked_ns, None, is_confirmed=True)
     if stat.S_ISDIR(present.mode):
+        _try_to_list(directory, name)
         return Settled(Directory(_mode(present, known)), present, looked_ns, None, is_confirmed=True)
     if stat.S_ISLNK(present.mode):
         return _read_link(directory, name, present, looked_ns)
@@ -142,6 +143,15 @@ def _look(directory: int, name: bytes, known: Known | None, wishes: _Wishes) -> 
         entry = replace(known.entry, mode=_mode(present, known))
         return Settled(entry, present, looked_ns, None, is_confirmed=False)
     return _read_file(_Target(directory, name, known, looked_ns, wishes), present)
+
+
+def _try_to_list(directory: int, name: bytes) -> None:
+    """Raise OSError where what lies in a directory cannot be seen: its bits must not lock the other side out too."""
+    fd = os.open(name, O_READ, dir_fd=directory)
+    try:
+        os.stat(b".", dir_fd=fd)
+    finally:
+        os.close(fd)
 
 
 def _mode(present: Fingerprint, known: Known | None) -> int:

@@ -6,7 +6,9 @@ leftover of a crash between file and row, and nobody was told about it.
 
 import os
 import secrets
+import threading
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from blake3 import blake3
@@ -17,11 +19,12 @@ from dirsync.limits import CHUNK_BYTES
 
 
 class SpoolFile:
-    """A spool file being written. Not thread-safe; each call blocks."""
+    """A spool file being written. Each call blocks, and waits for the one before: a caller may have given up on it."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._hash = blake3()
+        self._turn = threading.Lock()
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
 
     @property
@@ -31,35 +34,35 @@ class SpoolFile:
 
     def write(self, data: bytes) -> None:
         """Append. Raises DiskError."""
-        self._hash.update(data)
-        view = memoryview(data)
-        try:
+        with self._turn, _errors_mapped("written"):
+            self._hash.update(data)
+            view = memoryview(data)
             while view:
                 view = view[os.write(self._fd, view) :]
-        except OSError as error:
-            raise DiskError(f"the spool cannot be written: {error.strerror}") from error
 
     def finish(self, digest: Digest) -> bool:
-        """Make the content durable and return True; or, where it is not what was announced, remove it."""
-        try:
-            os.fsync(self._fd)
-        except OSError as error:
-            self.abandon()
-            raise DiskError(f"the spool cannot be written: {error.strerror}") from error
-        os.close(self._fd)
-        self._fd = -1
+        """Make the content durable and return True; or, where it is not what was announced, remove it.
+
+        Raises DiskError.
+        """
         if self._hash.digest() != digest:
-            self._path.unlink()
+            self.abandon()
             return False
-        _sync_directory(self._path.parent)
+        with self._turn:
+            with _errors_mapped("written"):
+                os.fsync(self._fd)
+                _sync_directory(self._path.parent)
+            fd, self._fd = self._fd, -1
+            os.close(fd)
         return True
 
     def abandon(self) -> None:
-        """Remove what was written."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
-            self._path.unlink(missing_ok=True)
+        """Remove what was written, unless it was finished."""
+        with self._turn:
+            if self._fd >= 0:
+                fd, self._fd = self._fd, -1
+                os.close(fd)
+                _discard(self._path)
 
 
 class Spool:
@@ -71,28 +74,36 @@ class Spool:
 
     def create(self) -> SpoolFile:
         """Open a new spool file. Raises DiskError."""
-        try:
+        with _errors_mapped("written"):
             return SpoolFile(self._directory / secrets.token_hex(16))
-        except OSError as error:
-            raise DiskError(f"the spool cannot be written: {error.strerror}") from error
 
     def read(self, name: str) -> Iterator[bytes]:
         """Yield the content in chunks. Raises DiskError."""
-        try:
-            with (self._directory / name).open("rb", buffering=0) as file:
-                while chunk := file.read(CHUNK_BYTES):
-                    yield chunk
-        except OSError as error:
-            raise DiskError(f"the spool cannot be read: {error.strerror}") from error
+        with _errors_mapped("read"), (self._directory / name).open("rb", buffering=0) as file:
+            while chunk := file.read(CHUNK_BYTES):
+                yield chunk
 
     def remove(self, names: Iterable[str]) -> None:
         """Remove these files; those that are gone already are no concern."""
         for name in names:
-            (self._directory / name).unlink(missing_ok=True)
+            _discard(self._directory / name)
 
     def sweep(self, named: frozenset[str]) -> None:
         """Remove what no row names."""
         self.remove(path.name for path in self._directory.iterdir() if path.name not in named)
+
+
+def _discard(path: Path) -> None:
+    with suppress(OSError):  # the next start removes what no row names
+        path.unlink()
+
+
+@contextmanager
+def _errors_mapped(what: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise DiskError(f"the spool cannot be {what}: {error.strerror}") from error
 
 
 def _sync_directory(directory: Path) -> None:

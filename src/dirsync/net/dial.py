@@ -4,6 +4,7 @@ With TLS 1.3 an end whose credential is refused first sees its connect succeed, 
 """
 
 import asyncio
+import ssl
 
 from dirsync.errors import Refusal, RemoteProtocolError, Unreachable
 from dirsync.limits import HANDSHAKE_SECONDS
@@ -14,6 +15,9 @@ from dirsync.net.reasons import CREDENTIAL_DIFFERS, address_text, reason_of
 from dirsync.net.tls import Credential
 from dirsync.wire.codec import decode, encode
 from dirsync.wire.messages import PROTOCOL_MAJOR, Denied, Hello, Reply, Request, Welcome
+
+_UNKNOWN_CA_ALERT = bytes([21, 3, 3, 0, 2, 2, 48])
+"""A TLS record: fatal alert, unknown_ca (RFC 8446, section 6)."""
 
 
 async def dial(host: str, port: int, credential: Credential, hello: Hello) -> tuple[Connection, Welcome]:
@@ -26,6 +30,9 @@ async def dial(host: str, port: int, credential: Credential, hello: Hello) -> tu
         async with asyncio.timeout(HANDSHAKE_SECONDS):
             link = await _connect(host, port, credential)
             return await _introduce(link, hello)
+    except ssl.SSLCertVerificationError as error:
+        await _alert(host, port)
+        raise Unreachable(f"{address_text(host, port)}: {reason_of(error)}") from error
     except OSError as error:
         raise Unreachable(f"{address_text(host, port)}: {reason_of(error)}") from error
     except Unreachable as error:
@@ -47,6 +54,21 @@ async def _connect(host: str, port: int, credential: Credential) -> Link:
         link.transport.abort()
         raise Unreachable(CREDENTIAL_DIFFERS)
     return link
+
+
+async def _alert(host: str, port: int) -> None:
+    """Tell the listener that its credential is not ours, for the people at its end.
+
+    The alert that TLS makes for this is dropped by asyncio when a handshake fails, so it is sent by itself.
+    """
+    try:
+        async with asyncio.timeout(HANDSHAKE_SECONDS):
+            _, writer = await asyncio.open_connection(host, port)
+            writer.write(_UNKNOWN_CA_ALERT)
+            writer.close()
+            await writer.wait_closed()
+    except OSError:
+        return  # whoever is told would only have had it easier
 
 
 async def _introduce(link: Link, hello: Hello) -> tuple[Connection, Welcome]:

@@ -8,6 +8,8 @@ from dirsync.errors import CredentialError, ProtocolError
 CREDENTIAL_DIFFERS = "the credential of this machine was refused or differs: both ends need the same key file"
 STRANGER_CREDENTIAL = "it has another credential, or none; both ends need the same key file"
 
+_ALERT_BY_ITSELF = "UNEXPECTED_MESSAGE"
+"""What a dialler of ours sends whose handshake ended with our certificate."""
 _CREDENTIAL_ALERTS = ("ALERT_UNKNOWN_CA", "CERTIFICATE", "ALERT_DECRYPT", "ALERT_ACCESS_DENIED")
 
 
@@ -45,7 +47,7 @@ def stranger_reason(error: BaseException) -> str | None:
             return STRANGER_CREDENTIAL
         case ssl.SSLEOFError():
             return None
-        case ssl.SSLError() if _tls_reason(error) == CREDENTIAL_DIFFERS:
+        case ssl.SSLError() if _tls_reason(error) == CREDENTIAL_DIFFERS or error.reason == _ALERT_BY_ITSELF:
             return STRANGER_CREDENTIAL
         case ssl.SSLError() | ProtocolError():
             return "it does not speak as dirsync does"

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable
 from typing import TextIO
 
-from dirsync.core.entry import Role
+from dirsync.core.entry import ChangeKind, Role
 from dirsync.core.events import Event, EventName, Value
 from dirsync.core.paths import display, from_text
 from dirsync.render.times import clock_time, duration_text, size_text
@@ -61,7 +61,8 @@ def _number(event: Event, key: str) -> float | None:
 
 def _size(event: Event) -> str:
     size = _number(event, "size")
-    return "" if size is None else size_text(int(size))
+    is_gone = _text(event, "change") == ChangeKind.DELETED.value
+    return "" if size is None or is_gone else size_text(int(size))
 
 
 def _milliseconds(event: Event) -> str:

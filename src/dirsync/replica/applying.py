@@ -6,15 +6,16 @@ done. So what comes back as a hint is already known, and nothing is echoed. Whic
 
 import asyncio
 import os
+import stat
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from dirsync.core.entry import Entry, File, Symlink
+from dirsync.core.entry import Directory, Entry, File, Symlink
 from dirsync.core.paths import RelPath
 from dirsync.core.plan import Action
 from dirsync.core.reports import Applied, Failed, Missing, Refused, Result, Step
-from dirsync.disk.apply import Done, Kept, Prepared, apply_batch
+from dirsync.disk.apply import Done, Kept, Prepared, apply_batch, parents_of
 from dirsync.disk.probe import O_READ
 from dirsync.disk.staging import Staged, Staging
 from dirsync.errors import DiskError, RootLost
@@ -64,7 +65,8 @@ class Applying:
     async def _apply(self, steps: Sequence[Step], is_own_edit: bool) -> list[Result]:
         site, paths = self._site, _touched(step.action for step in steps)
         async with self._turns.of(paths):
-            self._settling.park(paths)
+            parked = [*paths, *self._locked_parents(steps)]
+            self._settling.park(parked)
             try:
                 ground = site.ground
                 ready = await site.threads.bulk(partial(self._prepare_all, ground, steps))
@@ -75,10 +77,19 @@ class Applying:
                 self._on_lost(str(lost))
                 raise
             finally:
-                self._settling.unpark(paths)
+                self._settling.unpark(parked)
             self._settling.hint(doubtful)
         outcomes = iter(swapped.outcomes)
-        return [_result(next(outcomes), swapped.versions) if isinstance(each, Prepared) else each for each in ready]
+        results = [_result(next(outcomes), swapped.versions) if isinstance(each, Prepared) else each for each in ready]
+        # What a refusal found may be a moment's state: what settles is told, also where it is what was known before.
+        refused = [step.action for step, result in zip(steps, results, strict=True) if isinstance(result, Refused)]
+        self._settling.tell(_touched(refused))
+        return results
+
+    def _locked_parents(self, steps: Sequence[Step]) -> set[RelPath]:
+        """Return the directories that an apply may have to make writable for a moment: nobody is to see that."""
+        parents: set[RelPath] = set().union(*(parents_of(step.action) for step in steps))
+        return {path for path in parents if _is_read_only(self._site.index.entry(path))}
 
     # In worker threads
 
@@ -120,8 +131,8 @@ class Applying:
             staged = _copy_from(ground.staging, path, file, source)
             if staged is not None:
                 return staged
-        kept = self._versions.file_with(file.digest)
-        return None if kept is None else _copy_from(ground.staging, path, file, self._site.kept.open(kept[0]))
+        kept = self._versions.with_content(file.digest)
+        return None if kept is None else _copy_from(ground.staging, path, file, self._site.kept.open(kept[1]))
 
     def _swap(self, ground: Ground, prepared: Sequence[Prepared]) -> _Swapped:
         if not prepared:
@@ -166,6 +177,10 @@ def _touched(actions: Iterable[Action]) -> list[RelPath]:
         if action.renamed_from is not None:
             paths.append(action.renamed_from)
     return paths
+
+
+def _is_read_only(entry: Entry | None) -> bool:
+    return isinstance(entry, Directory) and entry.mode & stat.S_IRWXU != stat.S_IRWXU
 
 
 def _has_content(expected: Entry | None, intended: File) -> bool:

@@ -119,7 +119,7 @@ class Conclusions:
             self._pending.resolve(path)
             return
         before = site.index.entry(path)
-        content = None if self._is_known_elsewhere(path, entry) else found.content
+        content = None if self._is_content_known(entry) else found.content
         self._remember(path, found)
         was_odd = self.oddities.discard(path)
         if path in self.holds:
@@ -236,10 +236,9 @@ class Conclusions:
             self._untold.discard(path)
             self._site.outbox.change(Change(path, None), item.since)
 
-    def _is_known_elsewhere(self, path: RelPath, entry: Entry) -> bool:
-        """Return whether the other side has this content already, because it stands at another path here."""
-        place = self._site.index.place_of(entry.digest) if isinstance(entry, File) else None
-        return place is not None and place[0] != path
+    def _is_content_known(self, entry: Entry) -> bool:
+        """Return whether the other side was told of this content already: it stood here, at this path or another."""
+        return isinstance(entry, File) and self._site.index.place_of(entry.digest) is not None
 
     def _children_vanish(self, path: RelPath, due: float, now: float, number: int) -> None:
         """What was in a directory that is gone is gone with it, as far as one can tell before the second look."""

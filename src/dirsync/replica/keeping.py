@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 
-from dirsync.core.entry import Digest, File
+from dirsync.core.entry import Digest
 from dirsync.core.events import EventName
 from dirsync.core.paths import RelPath
 from dirsync.core.versions import Version, Why
@@ -75,11 +75,11 @@ class Versions:
             raise Refusal(f"there is no version {version}; it may have been removed because of its age")
         return self._version(row), row.file
 
-    def file_with(self, digest: Digest) -> tuple[str, File] | None:
-        """Return a kept file with this content. Blocking, from any thread."""
+    def with_content(self, digest: Digest) -> tuple[Version, str] | None:
+        """Return a version with this content, and its file. Blocking, from any thread."""
         with self._site.database.transaction() as connection:
             row = version_rows.by_digest(connection, digest)
-        return (row.file, row.entry) if row is not None and isinstance(row.entry, File) else None
+        return None if row is None else (self._version(row), row.file)
 
     def adopt(self, ground: Ground) -> None:
         """Give a version to whatever a crash left behind: in the staging area, and among the kept files. Blocking.

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from dirsync.core.entry import File
 from dirsync.core.paths import RelPath
 from dirsync.core.reports import Back, Change, Lost, Report
 from dirsync.limits import BATCH_BYTES_MAX, PENDING_INLINE_BYTES_MAX
@@ -48,6 +49,7 @@ class Outbox:
         before = self._waiting.get(key)
         if before is not None:
             self._bytes -= _content_bytes(before.report)
+            change = _with_content_of(before.report, change)
         if change.content is not None and self._bytes + len(change.content) > PENDING_INLINE_BYTES_MAX:
             change = replace(change, content=None)
         self._add(key, change, since)
@@ -117,6 +119,15 @@ class Outbox:
             self._bytes -= _content_bytes(waiting.report)
             if not self._waiting:
                 self._has_some.clear()
+
+
+def _with_content_of(before: Report, change: Change) -> Change:
+    """Return the change with the content that the earlier one would have brought, if it still is that."""
+    if change.content is None and isinstance(before, Change):
+        old, new = before.found, change.found
+        if isinstance(old, File) and isinstance(new, File) and old.digest == new.digest:
+            return replace(change, content=before.content)
+    return change
 
 
 def _content_bytes(report: Report) -> int:

@@ -92,9 +92,31 @@ class Contents:
             source.close()
 
     async def stage(self, digest: Digest, size: int) -> int:
-        """Return how many bytes of this content are in staging already."""
+        """Return how many bytes of this content are in staging already; what stands elsewhere here is copied there."""
         staging = self._site.ground.staging
-        return min(size, await self._site.threads.bulk(partial(staging.received, digest)))
+        have = min(size, await self._site.threads.bulk(partial(staging.received, digest)))
+        if have < size and await self._copy_own(digest, size, have):
+            return size
+        return have
+
+    async def _copy_own(self, digest: Digest, size: int, offset: int) -> bool:
+        """Receive a content from ourselves; False where it is not here, or not any more."""
+        ref = await self._own_place(digest)
+        if ref is None or ref.entry.size != size:
+            return False
+        try:
+            return await self.put(digest, size, offset, self.supply(ref, offset))
+        except Refusal:
+            return False
+
+    async def _own_place(self, digest: Digest) -> ContentAt | ContentOfVersion | None:
+        place = self._site.index.place_of(digest)
+        if place is not None and isinstance(place[1].entry, File):
+            return ContentAt(place[0], place[1].entry)
+        kept = await self._site.threads.record(partial(self._versions.with_content, digest))
+        if kept is None or not isinstance(kept[0].entry, File):
+            return None
+        return ContentOfVersion(kept[0].id, kept[0].entry)
 
     async def put(self, digest: Digest, size: int, offset: int, chunks: AsyncIterator[bytes]) -> bool:
         """Receive content into staging. An interruption leaves what has arrived, to be resumed. Raises DiskError."""

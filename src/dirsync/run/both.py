@@ -56,10 +56,10 @@ def _start(command: list[str]) -> subprocess.Popen[str]:
 
 
 def _pass_on(role: Role, server: subprocess.Popen[str], ended: "queue.SimpleQueue[Role]") -> None:
-    """Print the server's lines until it ends. A closed output ends the printing, not the server."""
+    """Print the server's lines until it ends. A closed or full output ends the printing, not the server."""
     assert server.stdout is not None
     before, after = (ROLE_COLOURS[role], NO_COLOUR) if wants_colour(sys.stdout) else ("", "")
-    with contextlib.suppress(BrokenPipeError), server.stdout as lines:
+    with contextlib.suppress(OSError), server.stdout as lines:
         for line in lines:
             who = f"{role.upper()}  " if line.startswith(_COMPLAINT) else ""
             sys.stdout.write(f"{before}{who}{line.rstrip()}{after}\n")

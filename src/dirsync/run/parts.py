@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -25,7 +26,8 @@ async def open_replica(settings: Settings, role: Role, database: Database, emit:
         database,
         emit,
         ignore=settings.ignore,
-        locks_max_bytes=settings.locks_max_bytes,
+        # What A itself captures passes to B, or is counted in the queue it joins: no second limit before that.
+        locks_max_bytes=sys.maxsize if role is Role.A else settings.locks_max_bytes,
         versions_keep_days=settings.versions_keep_days,
         versions_max_bytes=settings.versions_max_bytes,
     ) as replica:

@@ -45,6 +45,7 @@ from dirsync.wire.messages import (
     Denied,
     EventsPart,
     Hello,
+    ListPart,
     Message,
     Welcome,
 )
@@ -101,7 +102,7 @@ async def _serve_client(requests: ClientRequests, _: Hello, connection: Connecti
             return await requests.answer(request)
         async with aclosing(requests.stream(request)) as parts:
             async for part in parts:
-                if not isinstance(part, EventsPart | Chunk):
+                if not isinstance(part, EventsPart | ListPart | Chunk):
                     return part
                 await incoming.send(part)
         raise AssertionError("a stream ends with its reply")

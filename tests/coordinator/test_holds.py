@@ -1,0 +1,177 @@
+"""Locked names between two replicas in memory: held, counted aside, applied in order, and never in anybody's way."""
+
+import asyncio
+
+import pytest
+
+from dirsync.core.entry import Role
+from dirsync.core.events import EventName
+from dirsync.core.reports import Failed
+from dirsync.errors import DiskError, Refusal, RemoteProtocolError, StateError, Unreachable
+from tests.support.coordinated import World
+from tests.support.trees import at
+from tests.support.virtual_time import in_virtual_time
+
+X, Y = at("x"), at("y")
+
+
+async def locked(world, path=X):
+    world.a.write(path, b"0")
+    await world.start()
+    assert not await lock(world, path)
+
+
+async def lock(world, path=X):
+    return await world.coordinator.holds.lock(path, world.coordinator.lanes[Role.A].wait_applied)
+
+
+async def unlock(world, path=X):
+    async with asyncio.timeout(100):
+        return await world.coordinator.holds.unlock(path)
+
+
+async def queued(world, *contents, path=X):
+    for content in contents:
+        depth = world.coordinator.holds.depth(path)
+        world.b.write(path, content)
+        await world.until(lambda depth=depth: world.coordinator.holds.depth(path) == depth + 1)
+
+
+def applied_contents(world, path=X):
+    """Return what directory_a was given, in order."""
+    return [step.content for step in world.a.steps_for(path)]
+
+
+@in_virtual_time
+async def test_updates_wait_in_order_and_in_sync_counts_them_aside(tmp_path):
+    async with World(tmp_path) as world:
+        await locked(world)
+        await queued(world, b"1", b"22", b"1")
+        await world.coordinator.wait_in_sync()
+        assert world.a.read(X) == b"0"
+        assert await unlock(world) == 3
+        assert applied_contents(world) == [b"1", b"22", b"1"]
+        await world.settle()
+        assert [fields["remaining"] for fields in world.said(EventName.APPLIED, X)] == [2, 1, 0]
+
+
+@in_virtual_time
+async def test_another_file_never_waits_for_a_locked_one(tmp_path):
+    async with World(tmp_path) as world:
+        await locked(world)
+        await queued(world, b"1")
+        world.b.write(Y, b"y")
+        await world.until(lambda: Y in world.a.tree())
+
+
+@in_virtual_time
+async def test_updates_survive_a_restart_once_each(tmp_path):
+    async with World(tmp_path) as world:
+        await locked(world)
+        await queued(world, b"1", b"2")
+        trees = [dict(replica._tree) for replica in world.replicas.values()]
+    async with World(tmp_path) as world:
+        world.a._tree, world.b._tree = trees
+        assert world.coordinator.holds.depth(X) == 2
+        world.attach(*Role)
+        await world.coordinator.wait_in_sync()
+        assert await unlock(world) == 2
+        assert applied_contents(world) == [b"1", b"2"]
+        await world.settle()
+
+
+@in_virtual_time
+async def test_an_update_that_cannot_be_applied_stops_only_its_own_drain(tmp_path):
+    async with World(tmp_path) as world:
+        await locked(world)
+        await queued(world, b"1", b"2")
+        world.a.gives(X, Failed("it is immutable"))
+        with pytest.raises(Refusal, match="it is immutable"):
+            await unlock(world)
+        assert world.coordinator.holds.depth(X) == 2
+        # Nothing is at work any more, and whoever waits is told so.
+        async with asyncio.timeout(10):
+            await world.coordinator.wait_in_sync()
+        assert await unlock(world) == 2
+        await world.settle()
+
+
+@pytest.mark.parametrize("error", [DiskError, StateError, RemoteProtocolError, Unreachable], ids=lambda e: e.__name__)
+@in_virtual_time
+async def test_a_drain_outlives_whatever_directory_a_raises(tmp_path, error):
+    async with World(tmp_path) as world:
+        await locked(world)
+        await queued(world, b"1")
+        world.a.failing["apply"] = error("not now")
+        with pytest.raises(Refusal, match="not now"):
+            await unlock(world)
+        del world.a.failing["apply"]
+        assert await unlock(world) == 1
+        await world.settle()
+
+
+@pytest.mark.parametrize("method", ["lock", "unlock", "set_draining", "applied", "row"])
+@in_virtual_time
+async def test_a_full_disk_in_the_middle_of_anything_kills_no_server(tmp_path, method):
+    async with World(tmp_path) as world:
+        world.a.write(X, b"0")
+        await world.start()
+        journal = world.coordinator.holds._journal
+        sound, failures = getattr(journal, method), [StateError("the disk is full")] * 2
+
+        async def failing(*arguments):
+            if failures:
+                raise failures.pop()
+            return await sound(*arguments)
+
+        setattr(journal, method, failing)
+        if method == "lock":
+            with pytest.raises(StateError):
+                await lock(world)
+            assert X not in world.coordinator.holds
+            failures.clear()
+        await lock(world)
+        await queued(world, b"1")
+        for _ in range(5):
+            try:
+                await unlock(world)
+            except (Refusal, StateError):
+                continue
+            break
+        await world.settle()
+        assert world.a.read(X) == b"1"
+        assert applied_contents(world)[-1] == b"1"
+
+
+@pytest.mark.parametrize("error", [DiskError, StateError, RemoteProtocolError, Refusal], ids=lambda e: e.__name__)
+@in_virtual_time
+async def test_what_cannot_be_taken_in_holds_up_nothing_else(tmp_path, error):
+    async with World(tmp_path) as world:
+        await locked(world)
+        content = b"l" * 100_000
+        world.b.failing["supply"] = error("not now")
+        world.b.write(X, content)
+        await asyncio.sleep(5)
+        world.b.write(Y, b"y")
+        await world.until(lambda: Y in world.a.tree())
+        del world.b.failing["supply"]
+        await world.lose(Role.B)
+        world.attach(Role.B)
+        await asyncio.sleep(60)
+        await unlock(world)
+        await world.settle()
+        assert world.a.read(X) == content
+
+
+@in_virtual_time
+async def test_a_replica_that_refuses_to_be_told_is_no_reason_to_end(tmp_path):
+    async with World(tmp_path) as world:
+        world.a.write(X, b"0")
+        await world.start()
+        world.b.failing["hold"] = StateError("the disk is full")
+        await lock(world)
+        del world.b.failing["hold"]
+        await asyncio.sleep(1)
+        await queued(world, b"1", b"2")
+        assert await unlock(world) == 2
+        await world.settle()

@@ -1,0 +1,138 @@
+"""What is known of the pair: who counts as known, what is worth planning, and what goes when a path is settled."""
+
+import pytest
+
+from dirsync.coordinator.pair import Pair
+from dirsync.core.entry import Role
+from dirsync.core.tree import Tree
+from dirsync.limits import PENDING_INLINE_BYTES_MAX, RETRY_FIRST_SECONDS, RETRY_MAX_SECONDS
+from tests.support.trees import at, directory, file
+
+X, D = at("x"), at("d")
+
+
+class Known:
+    """A pair, who is known, and what was recorded."""
+
+    def __init__(self, *known, frozen=()):
+        self.known = set(known)
+        self.recorded = []
+        self.pair = Pair(lambda path, entry: self.recorded.append((path, entry)), frozen.__contains__, self.known)
+
+
+@pytest.fixture
+def ground():
+    return Known(*Role)
+
+
+def base(**entries):
+    tree = Tree()
+    for name, entry in entries.items():
+        tree.set(at(name), entry)
+    return tree
+
+
+def test_a_recorded_base_is_nothing_to_do_and_costs_no_second_copy(ground):
+    ground.pair.load(base(x=file("x"), d=directory()))
+    assert not ground.pair.views.open_count
+    assert all(not len(differences) for differences in ground.pair.views._differences.values())
+    assert ground.pair.files == 1
+    assert ground.pair.is_agreed_content(file("x").digest)
+
+
+def test_what_both_hold_becomes_the_base(ground):
+    ground.pair.observe(Role.A, X, file("x"), 1)
+    assert ground.pair.dirty == {X}
+    ground.pair.observe(Role.B, X, file("x"), 2)
+    assert ground.recorded == [(X, file("x"))]
+    assert not ground.pair.views.is_open(X)
+
+
+def test_a_replica_that_is_not_known_agrees_with_nobody():
+    ground = Known(Role.A)
+    ground.pair.load(base(x=file("x")))
+    ground.pair.first_run()
+    ground.pair.observe(Role.A, X, file("x"), 1)
+    assert ground.recorded == []
+    ground.pair.observe(Role.B, X, None, 2)
+    assert ground.recorded == []
+    assert ground.pair.views.get(Role.A, X) == file("x")
+
+
+def test_a_frozen_path_advances_no_base():
+    ground = Known(*Role, frozen={X})
+    for role in Role:
+        ground.pair.observe(role, X, file("x"), 1)
+    assert ground.recorded == []
+
+
+def test_what_was_left_is_planned_again_when_anything_is_observed_or_ends(ground):
+    for happen in (lambda: ground.pair.observe(Role.A, D, directory(), 1), lambda: ground.pair.end([])):
+        ground.pair.dirty.clear()
+        ground.pair.leave(X)
+        assert X not in ground.pair.dirty
+        happen()
+        assert X in ground.pair.dirty
+
+
+def test_a_directory_is_planned_again_when_something_in_it_changes(ground):
+    ground.pair.observe(Role.A, D, directory(), 1)
+    ground.pair.dirty.clear()
+    ground.pair.observe(Role.A, at("d/x"), file("x"), 1)
+    assert ground.pair.dirty == {D, at("d/x")}
+
+
+def test_work_on_a_path_is_counted(ground):
+    ground.pair.observe(Role.A, X, file("x"), 1)
+    ground.pair.dirty.clear()
+    ground.pair.begin([X])
+    ground.pair.begin([X])
+    ground.pair.end([X])
+    assert ground.pair.is_busy(X)
+    ground.pair.end([X])
+    assert not ground.pair.is_busy(X)
+    assert ground.pair.dirty == {X}
+
+
+def test_each_failure_in_a_row_doubles_the_delay_up_to_the_bound(ground):
+    ground.pair.observe(Role.A, X, file("x"), 1)
+    delays = [ground.pair.note_trouble(X, "no", is_announced=True).delay_seconds for _ in range(9)]
+    assert delays[:3] == [RETRY_FIRST_SECONDS, RETRY_FIRST_SECONDS * 2, RETRY_FIRST_SECONDS * 4]
+    assert delays[-1] == RETRY_MAX_SECONDS
+    assert ground.pair.is_waiting(X)
+    ground.pair.retry(X)
+    assert not ground.pair.is_waiting(X)
+
+
+@pytest.mark.parametrize("settle", ["observe", "record", "forget"])
+def test_nothing_is_remembered_of_a_settled_path(ground, settle):
+    pair = ground.pair
+    pair.observe(Role.B, X, file("x"), 1)
+    pair.keep_inline(Role.B, X, b"x")
+    pair.note_trouble(X, "no", is_announced=True)
+    if settle == "observe":
+        pair.observe(Role.A, X, file("x"), 2)
+    elif settle == "record":
+        pair.views.observe(Role.A, X, file("x"))
+        pair.record(X, file("x"))
+    else:
+        pair.forget(Role.B)
+    assert not pair.troubles
+    assert pair.inline(Role.B, X) is None
+    assert pair._inline_bytes == 0
+    assert pair.detected_seconds(X, 9) == 9
+
+
+def test_inline_contents_are_bounded(ground):
+    ground.pair.keep_inline(Role.A, X, b"1" * PENDING_INLINE_BYTES_MAX)
+    ground.pair.keep_inline(Role.B, D, b"2")
+    assert ground.pair.inline(Role.B, D) is None
+    ground.pair.keep_inline(Role.A, X, b"3")
+    ground.pair.keep_inline(Role.B, D, b"2")
+    assert ground.pair.inline(Role.B, D) == b"2"
+
+
+def test_the_first_sight_of_a_change_counts(ground):
+    ground.pair.observe(Role.A, X, file("x"), 5)
+    ground.pair.observe(Role.A, X, file("y"), 7)
+    assert ground.pair.detected_seconds(X, 9) == 5
