@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 
+from dirsync.coordinator import loop
 from dirsync.core.entry import File, Problem, Role
 from dirsync.core.events import EventName
 from dirsync.core.reports import Change, Failed, Refused
@@ -362,3 +363,25 @@ async def calls_to_settle(world, directory, number):
     await world.settle()
     del world.coordinator._plan_once
     return total
+
+
+@in_virtual_time
+async def test_very_much_is_planned_in_parts_and_others_get_their_turn(tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "_PLAN_PATHS_MAX", 7)
+    async with World(tmp_path) as world:
+        await world.start()
+        world.a.mkdir(D)
+        for number in range(40):
+            world.a.write(at(f"d/f{number}"), b"%d" % number)
+        await world.settle()
+        plan, planned = loop.plan, []
+
+        def counted(views, paths, is_free):
+            planned.append(len(paths))
+            return plan(views, paths, is_free)
+
+        monkeypatch.setattr(loop, "plan", counted)
+        world.a.remove(D)
+        await world.settle()
+        assert world.b.tree() == {}
+        assert max(planned) <= 7

@@ -248,11 +248,13 @@ class FakeReplica:
 
     def _find(self, step):
         digest = step.action.intended.digest
-        kept = [standing for _, standing in self._versions.values()]
-        here = [standing.content for standing in [*self._tree.values(), *kept] if standing.content is not None]
-        for content in [step.content, self._staged.get(digest), *here]:
+        for content in [step.content, self._staged.get(digest)]:
             if content is not None and digest_of(content) == digest:
                 return bytes(content)
+        kept = [standing for _, standing in self._versions.values()]
+        for standing in [*self._tree.values(), *kept]:
+            if isinstance(standing.entry, File) and standing.entry.digest == digest:
+                return standing.content
         return None
 
     def _apply(self, step):

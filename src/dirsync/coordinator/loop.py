@@ -6,12 +6,14 @@ of the replicas is remote is not known here. What is decided is in `core`; how i
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from typing import assert_never
 
 from dirsync.coordinator.archive_writer import ArchiveWriter
 from dirsync.coordinator.hold_journal import HoldJournal
 from dirsync.coordinator.holds import Holds
 from dirsync.coordinator.lane import Emit, Lane
+from dirsync.coordinator.looks import Looks
 from dirsync.coordinator.pair import Pair
 from dirsync.coordinator.tally import Tally
 from dirsync.core.entry import Entry, File, Observed, Role
@@ -20,10 +22,14 @@ from dirsync.core.paths import RelPath
 from dirsync.core.plan import Reason, plan
 from dirsync.core.reports import Back, Change, Look, Lost, Report
 from dirsync.errors import DirsyncError, RootLost, Unreachable
+from dirsync.limits import BATCH_ACTIONS_MAX
 from dirsync.replica.interface import FullReplica
 
 _SETTLE_RETRY_SECONDS = 0.1
 """How soon to look again at files that were being written when everything else was done."""
+
+_PLAN_PATHS_MAX = 50_000
+"""Paths of one plan: about half a second of work."""
 
 
 class Coordinator:
@@ -44,8 +50,7 @@ class Coordinator:
         self.paused: dict[Role, str] = {}
         self.unsettled: dict[Role, list[RelPath]] = {}
         """What was still being written when the replica last looked."""
-        self._taken = dict.fromkeys(Role, 0)
-        self._snapshots = dict.fromkeys(Role, 0)
+        self._looks = Looks(self.replicas, self.ready, self._until)
         self._since: float | None = None
         self._is_comparing = False
         self._generation = 0
@@ -115,7 +120,7 @@ class Coordinator:
             self._detach(role)
 
     async def _take_report(self, role: Role, replica: FullReplica, report: Report) -> None:
-        self._taken[role] += 1
+        self._looks.took_report(role)
         match report:
             case Change():
                 if not self._take_change(role, report):
@@ -172,10 +177,13 @@ class Coordinator:
             for path, found in batch:
                 absent.discard(path)
                 self.pair.observe(role, path, found, now)
-        for path in absent:
+            # A million entries are no reason to leave everything else waiting.
+            await asyncio.sleep(0)
+        for number, path in enumerate(absent):
             self.pair.observe(role, path, None, now)
-        self._taken[role] = 0
-        self._snapshots[role] += 1
+            if number % BATCH_ACTIONS_MAX == 0:
+                await asyncio.sleep(0)
+        self._looks.took_snapshot(role)
         self.ready.add(role)
         if self.ready == set(Role):
             self._is_comparing = False
@@ -230,11 +238,19 @@ class Coordinator:
                 self._set_in_sync(False)
             async with self._changed:
                 self._changed.notify_all()
+            await asyncio.sleep(0)
 
     def _plan_once(self) -> None:
-        """Plan what is dirty and hand it to the lanes. Nothing awaits in here, so the views stand still."""
+        """Plan what is dirty and hand it to the lanes. Nothing awaits in here, so the views stand still.
+
+        Of very much only a part: the connections must not fall silent meanwhile. The next part follows at once.
+        """
         views = self.pair.views
         dirty, self.pair.dirty = self.pair.dirty, set()
+        if len(dirty) > _PLAN_PATHS_MAX:
+            part = set(islice(dirty, _PLAN_PATHS_MAX))
+            dirty, self.pair.dirty = part, dirty - part
+            self.wake()
         planned = plan(views, [path for path in dirty if views.is_open(path)], self._may_act)
         for path, entry in planned.agreed:
             if not self.holds.is_frozen(path):
@@ -277,39 +293,14 @@ class Coordinator:
 
     async def look(self, role: Role, is_full: bool) -> Look:
         """Have a replica look, and take in everything it saw. Raises Unreachable, RootLost, or what hindered it."""
-        replica = self.replicas.get(role)
-        if replica is None or role not in self.ready:
-            raise Unreachable(f"server {role.value} is not connected")
-        snapshot = self._snapshots[role]
-
-        def is_cut_short() -> bool:
-            # A snapshot starts the count of reports anew.
-            return role not in self.ready or self._snapshots[role] != snapshot
-
-        look = await replica.look(is_full)
-        self.unsettled[role] = [path for path, _ in look.unsettled]
-        await self._until(lambda: is_cut_short() or self._taken[role] >= look.reported)
-        if is_cut_short():
-            raise Unreachable(f"server {role.value} was lost meanwhile")
-        return look
-
-    async def _look_at_both(self, is_full: bool) -> list[Look] | None:
-        """Have both replicas look; None where one of them could not."""
-        found = await asyncio.gather(*(self.look(role, is_full) for role in Role), return_exceptions=True)
-        looks: list[Look] = []
-        for look in found:
-            if isinstance(look, Look):
-                looks.append(look)
-            elif not isinstance(look, DirsyncError):
-                raise look
-        return looks if len(looks) == len(found) else None
+        return await self._looks.look(role, is_full)
 
     async def _say_in_sync_forever(self) -> None:
         """Say `in_sync` when nothing is pending and both replicas, asked once more, have nothing new."""
         while True:
             await self._until(lambda: not self.is_in_sync and self._is_quiet())
             generation = self._generation
-            looks = await self._look_at_both(is_full=False)
+            looks = await self._looks.look_at_both(is_full=False)
             # What is in sync stays so: deleted after a crash right now, it is a deletion and not a first run.
             await self._archive.wait_written()
             if not _is_settled(looks):
@@ -324,13 +315,13 @@ class Coordinator:
         is_full = True
         while True:
             await self._until(lambda: self.ready == set(Role))
-            looks = await self._look_at_both(is_full)
+            looks = await self._looks.look_at_both(is_full)
             is_full = is_full and looks is None
             if not _is_settled(looks):
                 await asyncio.sleep(_SETTLE_RETRY_SECONDS)
                 continue
             await self._until(lambda: self._is_quiet() or self.ready != set(Role))
-            if self._is_quiet() and (self.is_in_sync or _is_settled(await self._look_at_both(is_full=False))):
+            if self._is_quiet() and (self.is_in_sync or _is_settled(await self._looks.look_at_both(is_full=False))):
                 await self._archive.wait_written()
                 if self._is_quiet():
                     return
