@@ -15,10 +15,8 @@ A, B = RelPath(b"a"), RelPath(b"b")
 
 
 @on_disk
-@given(rows=st.lists(st.tuples(paths, states, st.none() | st.text("abc0-"), st.booleans()), max_size=12))
-def test_captures_come_back_in_order(
-    database: Database, rows: list[tuple[RelPath, Entry | None, str | None, bool]]
-) -> None:
+@given(rows=st.lists(st.tuples(paths, states, st.none() | st.text("abc0-")), max_size=12))
+def test_captures_come_back_in_order(database: Database, rows: list[tuple[RelPath, Entry | None, str | None]]) -> None:
     with database.transaction() as connection:
         connection.execute("DELETE FROM captures")
         expected = [CaptureRow(capture_rows.add(connection, *row), *row) for row in rows]
@@ -33,10 +31,10 @@ def test_captures_come_back_in_order(
 
 def test_removing_names_the_files(database: Database) -> None:
     with database.transaction() as connection:
-        one = capture_rows.add(connection, A, FILE, "1", False)
-        gone = capture_rows.add(connection, A, FILE, None, False)
-        two = capture_rows.add(connection, A, OTHER, "2", True)
-        rest = capture_rows.add(connection, B, OTHER, "3", False)
+        one = capture_rows.add(connection, A, FILE, "1")
+        gone = capture_rows.add(connection, A, FILE, None)
+        two = capture_rows.add(connection, A, OTHER, "2")
+        rest = capture_rows.add(connection, B, OTHER, "3")
         assert capture_rows.total_size(connection) == FILE.size + 2 * OTHER.size
     with database.transaction() as connection:
         assert capture_rows.remove(connection, [one, gone, rest + 100]) == ["1"]
@@ -47,7 +45,7 @@ def test_removing_names_the_files(database: Database) -> None:
         assert capture_rows.total_size(connection) == OTHER.size
         assert capture_rows.remove_path(connection, B) == ["3"]
         assert capture_rows.total_size(connection) == 0
-        assert capture_rows.add(connection, A, None, None, False) > rest, "a number is never given twice"
+        assert capture_rows.add(connection, A, None, None) > rest, "a number is never given twice"
 
 
 @on_disk

@@ -8,7 +8,7 @@ from dirsync.errors import StateError
 from dirsync.store import hold_rows
 from dirsync.store.database import Database
 from dirsync.store.hold_rows import LockRow, UpdateRow
-from tests.store.support import FILE, OTHER, exact, inodes, on_disk, paths, sizes, stamps, states
+from tests.store.support import FILE, OTHER, exact, on_disk, paths, sizes, stamps, states
 
 A, B = RelPath(b"a"), RelPath(b"b")
 
@@ -57,7 +57,6 @@ _updates = st.tuples(
     st.none() | st.text("abc0-"),
     sizes,
     stamps,
-    st.none() | st.tuples(inodes, inodes),
 )
 
 
@@ -65,7 +64,7 @@ _updates = st.tuples(
 @given(rows=st.lists(_updates, max_size=8))
 def test_updates_come_back_in_order(
     database: Database,
-    rows: list[tuple[RelPath, Role, Entry | None, ChangeKind, str | None, int, int, tuple[int, int] | None]],
+    rows: list[tuple[RelPath, Role, Entry | None, ChangeKind, str | None, int, int]],
 ) -> None:
     expected = []
     with database.transaction() as connection:
@@ -73,16 +72,11 @@ def test_updates_come_back_in_order(
         connection.execute("DELETE FROM locks")
         hold_rows.lock(connection, A, 1, None, None)
         hold_rows.lock(connection, B, 1, None, None)
-        for path, origin, entry, change, file, size, received_ns, staged in rows:
+        for path, origin, entry, change, file, size, received_ns in rows:
             number = hold_rows.enqueue(
                 connection, path, origin, entry, change=change, file=file, size=size, received_ns=received_ns
             )
-            device, inode = staged or (None, None)
-            if device is not None and inode is not None:
-                hold_rows.note_staged(connection, number, device, inode)
-            expected.append(
-                UpdateRow(number, path, origin, entry, change, file, size, received_ns, device, inode),
-            )
+            expected.append(UpdateRow(number, path, origin, entry, change, file, size, received_ns))
     with database.transaction() as connection:
         found = hold_rows.load_updates(connection)
         assert found == expected
@@ -143,10 +137,3 @@ def test_an_id_is_never_given_twice(database: Database) -> None:
     with database.transaction() as connection:
         hold_rows.remove_update(connection, first)
     assert enqueue(database, A) > first
-
-
-def test_half_an_inode_cannot_be_noted(database: Database) -> None:
-    lock(database, A)
-    enqueue(database, A)
-    with pytest.raises(StateError, match="CHECK"), database.transaction() as connection:
-        connection.execute("UPDATE updates SET staged_inode = 5")

@@ -21,7 +21,7 @@ from dirsync.core.events import EventName
 from dirsync.core.paths import RelPath
 from dirsync.core.plan import Reason, plan
 from dirsync.core.reports import Back, Change, Look, Lost, Report
-from dirsync.errors import DirsyncError, RootLost, Unreachable
+from dirsync.errors import DirsyncError, RootLost
 from dirsync.limits import BATCH_ACTIONS_MAX
 from dirsync.replica.interface import FullReplica
 

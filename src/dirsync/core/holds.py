@@ -58,10 +58,6 @@ class Hold:
         """Return whether A's present state becomes an update; while the queue is empty it goes to B as usual."""
         return bool(self.updates) and entry != self.seen[Role.A]
 
-    def is_edited(self, present_a: Entry | None) -> bool:
-        """Return whether A's name changed since the last recorded state: the drain must record that first."""
-        return present_a != self.seen[Role.A]
-
     def enqueue(self, update: Update) -> None:
         """Append an update that is durable."""
         self.updates.append(update)

@@ -164,9 +164,9 @@ class HeldStates:
 
     def _add(self, path: RelPath, entry: Entry | None, file: str | None) -> CaptureRow:
         with self._site.database.transaction() as connection:
-            number = capture_rows.add(connection, path, entry, file, is_comparison=False)
+            number = capture_rows.add(connection, path, entry, file)
             held_names.put(connection, path, entry)
-        return CaptureRow(number, path, entry, file, False)
+        return CaptureRow(number, path, entry, file)
 
     def _put(self, names: Sequence[HeldName]) -> None:
         with self._site.database.transaction() as connection:

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 from dirsync.core.entry import ChangeKind, Entry, Role
 from dirsync.core.paths import RelPath
-from dirsync.store.columns import Wide, from_path, from_text, from_wide, to_wide
+from dirsync.store.columns import from_path, from_text
 from dirsync.store.entry_rows import EntryRow, decode, encode
 
 _LockColumns = tuple[bytes, int, int, str, *EntryRow, *EntryRow]
-_UpdateColumns = tuple[int, bytes, str, *EntryRow, str, str | None, int, int, Wide | None, Wide | None]
+_UpdateColumns = tuple[int, bytes, str, *EntryRow, str, str | None, int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +30,7 @@ class LockRow:
 
 @dataclass(frozen=True, slots=True)
 class UpdateRow:
-    """A held update. `file` names its content in the spool, None where it needs none there; `size` is its bytes.
-
-    `staged_device` and `staged_inode` name the inode that the apply in progress will leave at the path: both or none.
-    """
+    """A held update. `file` names its content in the spool, None where it needs none there; `size` is its bytes."""
 
     id: int
     path: RelPath
@@ -43,8 +40,6 @@ class UpdateRow:
     file: str | None
     size: int
     received_ns: int
-    staged_device: int | None
-    staged_inode: int | None
 
 
 def lock(
@@ -111,14 +106,6 @@ def enqueue(
     return number
 
 
-def note_staged(connection: sqlite3.Connection, update: int, device: int, inode: int) -> None:
-    """Note which inode the apply of this update is about to leave at the path."""
-    connection.execute(
-        "UPDATE updates SET staged_device = ?, staged_inode = ? WHERE id = ?",
-        (to_wide(device), to_wide(inode), update),
-    )
-
-
 def remove_update(connection: sqlite3.Connection, update: int) -> None:
     """Remove an update; its spool file is the caller's to delete, after the commit."""
     connection.execute("DELETE FROM updates WHERE id = ?", (update,))
@@ -128,7 +115,7 @@ def load_updates(connection: sqlite3.Connection) -> list[UpdateRow]:
     """Return every held update, in the order of arrival. Raises BadRow."""
     rows = connection.execute(
         "SELECT id, path, origin, kind, digest, size, mtime_ns, mode, target,"
-        " change, file, spool_size, received_ns, staged_device, staged_inode FROM updates ORDER BY id"
+        " change, file, spool_size, received_ns FROM updates ORDER BY id"
     )
     return [_decode_update(row) for row in rows]
 
@@ -137,7 +124,7 @@ def get_update(connection: sqlite3.Connection, update: int) -> UpdateRow | None:
     """Return one held update, or None. Raises BadRow."""
     row: _UpdateColumns | None = connection.execute(
         "SELECT id, path, origin, kind, digest, size, mtime_ns, mode, target,"
-        " change, file, spool_size, received_ns, staged_device, staged_inode FROM updates WHERE id = ?",
+        " change, file, spool_size, received_ns FROM updates WHERE id = ?",
         (update,),
     ).fetchone()
     return None if row is None else _decode_update(row)
@@ -163,7 +150,7 @@ def _decode_lock(row: _LockColumns) -> LockRow:
 
 def _decode_update(row: _UpdateColumns) -> UpdateRow:
     number, path, origin = row[:3]
-    change, file, size, received_ns, device, inode = row[9:]
+    change, file, size, received_ns = row[9:]
     return UpdateRow(
         id=number,
         path=from_path(path),
@@ -173,6 +160,4 @@ def _decode_update(row: _UpdateColumns) -> UpdateRow:
         file=file,
         size=size,
         received_ns=received_ns,
-        staged_device=None if device is None else from_wide(device),
-        staged_inode=None if inode is None else from_wide(inode),
     )

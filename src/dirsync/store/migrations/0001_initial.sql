@@ -59,16 +59,15 @@ CREATE INDEX versions_by_digest ON versions (digest) WHERE digest IS NOT NULL;
 
 -- Captured states of held names, until the other server has them. A number is never given twice: it travels.
 CREATE TABLE captures (
-    id            INTEGER PRIMARY KEY AUTOINCREMENT,
-    path          BLOB NOT NULL,
-    kind          INTEGER,
-    digest        BLOB,
-    size          INTEGER,
-    mtime_ns      ANY,
-    mode          INTEGER,
-    target        BLOB,
-    file          TEXT,
-    is_comparison INTEGER NOT NULL CHECK (is_comparison IN (0, 1))
+    id       INTEGER PRIMARY KEY AUTOINCREMENT,
+    path     BLOB NOT NULL,
+    kind     INTEGER,
+    digest   BLOB,
+    size     INTEGER,
+    mtime_ns ANY,
+    mode     INTEGER,
+    target   BLOB,
+    file     TEXT
 ) STRICT;
 CREATE INDEX captures_by_path ON captures (path);
 
@@ -105,21 +104,18 @@ CREATE TABLE locks (
 
 -- The held updates, in order of arrival. The reference to locks makes it impossible to drop a lock with its updates.
 CREATE TABLE updates (
-    id            INTEGER PRIMARY KEY AUTOINCREMENT,
-    path          BLOB NOT NULL REFERENCES locks (path),
-    origin        TEXT NOT NULL,
-    kind          INTEGER,
-    digest        BLOB,
-    size          INTEGER,
-    mtime_ns      ANY,
-    mode          INTEGER,
-    target        BLOB,
-    change        TEXT NOT NULL,
-    file          TEXT,
-    spool_size    INTEGER NOT NULL,
-    received_ns   INTEGER NOT NULL,
-    staged_device ANY,
-    staged_inode  ANY,
-    CHECK ((staged_device IS NULL) = (staged_inode IS NULL))
+    id          INTEGER PRIMARY KEY AUTOINCREMENT,
+    path        BLOB NOT NULL REFERENCES locks (path),
+    origin      TEXT NOT NULL,
+    kind        INTEGER,
+    digest      BLOB,
+    size        INTEGER,
+    mtime_ns    ANY,
+    mode        INTEGER,
+    target      BLOB,
+    change      TEXT NOT NULL,
+    file        TEXT,
+    spool_size  INTEGER NOT NULL,
+    received_ns INTEGER NOT NULL
 ) STRICT;
 CREATE INDEX updates_by_path ON updates (path);
