@@ -9,13 +9,17 @@ from collections.abc import Awaitable, Callable, Mapping
 from collections.abc import Set as AbstractSet
 
 from dirsync.core.entry import Role
+from dirsync.core.paths import RelPath
 from dirsync.core.reports import Look
 from dirsync.errors import DirsyncError, Unreachable
 from dirsync.replica.interface import FullReplica
 
 
 class Looks:
-    """The looks at both replicas. `ready` are those whose snapshot was taken; `until` waits for a condition."""
+    """The looks at both replicas. `ready` are those whose snapshot was taken; `until` waits for a condition.
+
+    `unsettled` has the paths that the last look of each replica saw being written.
+    """
 
     def __init__(
         self,
@@ -28,6 +32,11 @@ class Looks:
         self._until = until
         self._taken = dict.fromkeys(Role, 0)
         self._snapshots = dict.fromkeys(Role, 0)
+        self.unsettled: dict[Role, list[RelPath]] = {}
+
+    def forget(self, role: Role) -> None:
+        """The replica was lost: what it saw being written is not known any more."""
+        self.unsettled.pop(role, None)
 
     def took_report(self, role: Role) -> None:
         """One more report of this replica was taken in."""
@@ -52,6 +61,7 @@ class Looks:
             return role not in self._ready or self._snapshots[role] != snapshot
 
         look = await replica.look(is_full)
+        self.unsettled[role] = [path for path, _ in look.unsettled]
         await self._until(lambda: is_cut_short() or self._taken[role] >= look.reported)
         if is_cut_short():
             raise Unreachable(f"server {role.value} was lost meanwhile")

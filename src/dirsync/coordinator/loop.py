@@ -5,7 +5,7 @@ of the replicas is remote is not known here. What is decided is in `core`; how i
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import assert_never
 
@@ -48,7 +48,6 @@ class Coordinator:
         self.lanes = {role: Lane(role, self.pair, tally, emit, self.holds.is_held_at, self.wake) for role in Role}
         self.is_in_sync = False
         self.paused: dict[Role, str] = {}
-        self.unsettled: dict[Role, list[RelPath]] = {}
         """What was still being written when the replica last looked."""
         self._looks = Looks(self.replicas, self.ready, self._until)
         self._since: float | None = None
@@ -149,7 +148,7 @@ class Coordinator:
         self._is_comparing = False
         self.ready.discard(role)
         self.paused.pop(role, None)
-        self.unsettled.pop(role, None)
+        self._looks.forget(role)
         self._close_lanes()
         self.pair.forget(role)
         self._set_in_sync(False)
@@ -272,6 +271,11 @@ class Coordinator:
         elif self._since is None:
             self._since = loop.time()
         self.is_in_sync = is_in_sync
+
+    @property
+    def unsettled(self) -> Mapping[Role, list[RelPath]]:
+        """The paths that each replica, when it last looked, saw being written."""
+        return self._looks.unsettled
 
     def pending(self) -> list[RelPath]:
         """Return the paths that are not in sync, held ones aside."""

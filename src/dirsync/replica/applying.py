@@ -20,6 +20,7 @@ from dirsync.disk.probe import O_READ
 from dirsync.disk.staging import Staged, Staging
 from dirsync.errors import DiskError, RootLost
 from dirsync.replica.keeping import Versions
+from dirsync.replica.saving import save_rows
 from dirsync.replica.settling import Settling
 from dirsync.replica.site import Ground, Site
 from dirsync.replica.turns import Turns
@@ -71,6 +72,7 @@ class Applying:
                 ground = site.ground
                 ready = await site.threads.bulk(partial(self._prepare_all, ground, steps))
                 prepared = [each for each in ready if isinstance(each, Prepared)]
+                await self._save_names(paths)
                 swapped = await site.threads.apply(partial(self._swap, ground, prepared))
                 doubtful = await self._take_note(prepared, swapped.outcomes, is_own_edit)
             except RootLost as lost:
@@ -85,6 +87,13 @@ class Applying:
         refused = [step.action for step, result in zip(steps, results, strict=True) if isinstance(result, Refused)]
         self._settling.tell(_touched(refused))
         return results
+
+    async def _save_names(self, paths: Sequence[RelPath]) -> None:
+        """Have a row for whatever may be moved to the kept files now, so that a crash cannot make it nameless."""
+        rows = self._site.index.rowless(paths)
+        if rows:
+            await self._site.threads.record(partial(save_rows, self._site.database, rows))
+            self._site.index.saved(rows)
 
     def _locked_parents(self, steps: Sequence[Step]) -> set[RelPath]:
         """Return the directories that an apply may have to make writable for a moment: nobody is to see that."""
@@ -159,10 +168,11 @@ class Applying:
                 doubtful += paths
                 continue
             for path in paths:
-                self._site.index.discard(path)
-            if outcome.known is not None:
-                self._site.index.set(each.action.path, outcome.known)
-            elif outcome.entry is not None:
+                if path == each.action.path and outcome.known is not None:
+                    self._site.index.set(path, outcome.known)
+                else:
+                    self._site.index.discard(path)
+            if outcome.known is None and outcome.entry is not None:
                 doubtful.append(each.action.path)
             done += [(path, outcome.entry if path == each.action.path else None) for path in paths]
         for path, entry in done:

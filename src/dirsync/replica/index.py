@@ -21,6 +21,7 @@ class Index:
         self.size = 0
         self._places: dict[Digest, RelPath] = {}
         self._unsaved: set[RelPath] = set()
+        self._rowless: set[RelPath] = set()
         for path, known in rows:
             self._put(path, known)
 
@@ -41,7 +42,8 @@ class Index:
 
     def set(self, path: RelPath, known: Known) -> None:
         """Remember what was read at a path."""
-        self._drop(path)
+        if not self._drop(path):
+            self._rowless.add(path)
         self._put(path, known)
         self._unsaved.add(path)
 
@@ -55,6 +57,15 @@ class Index:
         rows = [(path, self.known.get(path)) for path in self._unsaved]
         self._unsaved.clear()
         return rows
+
+    def rowless(self, paths: Iterable[RelPath]) -> list[tuple[RelPath, Known]]:
+        """Return those of the paths that are known here, but may be in no saved row yet."""
+        found = ((path, self.known.get(path)) for path in paths if path in self._rowless)
+        return [(path, known) for path, known in found if known is not None]
+
+    def saved(self, rows: Iterable[tuple[RelPath, Known | None]]) -> None:
+        """Take note that these rows were saved."""
+        self._rowless.difference_update(path for path, known in rows if known is not None)
 
     def put_back(self, rows: Iterable[tuple[RelPath, Known | None]]) -> None:
         """Take note that these rows could not be saved."""

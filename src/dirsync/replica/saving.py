@@ -1,6 +1,7 @@
 """What a near replica writes behind: its index, about once a second; and what it clears away by the hour.
 
-Owns no fact. A row not written yet is read from the directory again after a crash.
+Owns no fact. A row not written yet is read from the directory again after a crash. But what is about to be replaced or
+deleted has a row first: after a crash in the middle of that, the rows say what the kept file was called.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ from dirsync.replica.index import Index
 from dirsync.replica.keeping import Versions
 from dirsync.replica.site import Site
 from dirsync.store import index_rows
+from dirsync.store.database import Database
 
 _SAVE_SECONDS = 1.0
 _PRUNE_SECONDS = 3_600.0
@@ -45,7 +47,8 @@ class IndexWriter:
         if not rows:
             return
         try:
-            await site.threads.record(partial(self._write, rows))
+            await site.threads.record(partial(save_rows, site.database, rows))
+            site.index.saved(rows)
             self._is_failing = False
         except StateError as error:
             site.index.put_back(rows)
@@ -53,9 +56,11 @@ class IndexWriter:
                 self._is_failing = True
                 site.emit(EventName.ERROR, None, {"reason": str(error)})
 
-    def _write(self, rows: Sequence[tuple[RelPath, Known | None]]) -> None:
-        with self._site.database.transaction() as connection:
-            index_rows.save(connection, rows)
+
+def save_rows(database: Database, rows: Sequence[tuple[RelPath, Known | None]]) -> None:
+    """Save rows of an index, None for what is not there any more. Blocking. Raises StateError."""
+    with database.transaction() as connection:
+        index_rows.save(connection, rows)
 
 
 async def prune_hourly(site: Site, versions: Versions) -> None:
