@@ -13,7 +13,7 @@ run: $(VENV)/.run ## Run both servers in this terminal; Ctrl-C stops them.
 	@$(BIN)/python -m dirsync.run.both
 
 test: $(VENV)/.dev ## Run the tests.
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 3 --dist loadfile
 
 check: $(VENV)/.dev ## Check format, lint, types and the layers.
 	$(BIN)/ruff format --check .

@@ -25,6 +25,10 @@ from dirsync.replica.streams import closing
 Emit = Callable[[EventName, RelPath | None, Mapping[str, Value]], None]
 
 
+_APPLIES_MAX = 3
+"""Batches under way at a time: one is brought over, one staged, one swapped in."""
+
+
 class Lane:
     """The way to one replica.
 
@@ -55,6 +59,7 @@ class Lane:
         # Where the source held what shall be when it was planned: once it is applied, both have held it.
         self._shared: set[RelPath] = set()
         self._applying: dict[RelPath, asyncio.Event] = {}
+        self._slots = asyncio.Semaphore(_APPLIES_MAX)
 
     def open(self, target: FullReplica, source: FullReplica) -> None:
         """Both replicas can be reached: what is added from now on will be worked on."""
@@ -94,17 +99,25 @@ class Lane:
             await self._applying[path].wait()
 
     async def run(self) -> None:
-        """Apply until cancelled."""
-        async with self._transfers.running():
+        """Apply until cancelled: batches that depend on nothing beside each other, any other one alone."""
+        async with self._transfers.running(), asyncio.TaskGroup() as tasks:
             while True:
                 batch = await self._batches.get()
-                try:
-                    await self._apply_batch(batch)
-                except DirsyncError as error:
-                    for action in batch:
-                        self._fall(action, error)
-                finally:
-                    self._end(*batch)
+                slots = 1 if all(map(_is_independent, batch)) else _APPLIES_MAX
+                for _ in range(slots):
+                    await self._slots.acquire()
+                tasks.create_task(self._work(batch, slots), name=f"apply to {self._role}")
+
+    async def _work(self, batch: list[Action], slots: int) -> None:
+        try:
+            await self._apply_batch(batch)
+        except DirsyncError as error:
+            for action in batch:
+                self._fall(action, error)
+        finally:
+            self._end(*batch)
+            for _ in range(slots):
+                self._slots.release()
 
     async def _apply_batch(self, batch: list[Action]) -> None:
         if self._target is None or self._source is None:
@@ -281,6 +294,12 @@ class Lane:
 
 def _paths(action: Action) -> list[RelPath]:
     return [action.path] if action.renamed_from is None else [action.path, action.renamed_from]
+
+
+def _is_independent(action: Action) -> bool:
+    """Return whether the order among such actions is of no consequence: a file or link in a directory that is there."""
+    is_directory = isinstance(action.expected, Directory) or isinstance(action.intended, Directory)
+    return action.intended is not None and action.renamed_from is None and not is_directory
 
 
 def _is_content_needed(action: Action) -> bool:
