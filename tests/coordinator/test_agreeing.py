@@ -67,3 +67,19 @@ async def test_what_is_renamed_back_while_the_rename_is_applied_stays(tmp_path):
 
         await _while_it_is_applied(world, Role.B, rename_back)
         assert set(world.a.tree()) == {X}
+
+
+@in_virtual_time
+async def test_a_result_does_not_hide_what_the_target_reported_after_it(tmp_path):
+    for number, role in enumerate(Role):
+        async with World(tmp_path / str(number)) as world:
+            await world.start()
+            target, source = world.replicas[role], world.replicas[role.other]
+            target.gates["applied"] = asyncio.Event()
+            source.write(X, b"first")
+            await world.until(lambda target=target: X in target.tree())
+            target.write(X, b"and then the target's own")
+            await world.until(lambda target=target: not target._reports)
+            target.gates.pop("applied").set()
+            await world.settle()
+            assert source.read(X) == b"and then the target's own", role

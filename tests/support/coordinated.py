@@ -25,7 +25,8 @@ class RiggedReplica(FakeReplica):
     """A replica in memory that fails on demand.
 
     `results[path]` are given instead of applying, one after the other; an error among them is raised. `failing` maps a
-    method's name to an error it raises. `gates` maps a method's name to an event it waits for. `calls` counts.
+    method's name to an error it raises. `gates` maps a method's name to an event it waits for (`applied`: when an apply
+    was done). `calls` counts.
     """
 
     def __init__(self, role):
@@ -106,7 +107,10 @@ class RiggedReplica(FakeReplica):
     async def apply(self, steps):
         await self._enter("apply")
         self.steps += steps
-        return await super().apply(steps)
+        results = await super().apply(steps)
+        if "applied" in self.gates:
+            await self.gates["applied"].wait()
+        return results
 
     def _apply(self, step):
         planned = self.results.get(step.action.path)

@@ -59,6 +59,8 @@ class Lane:
         # Where the source held what shall be when it was planned: once it is applied, both have held it.
         self._shared: set[RelPath] = set()
         self._applying: dict[RelPath, asyncio.Event] = {}
+        # Reported anew while an apply of it was under way: the report may be the later state of the two.
+        self._overtaken: set[RelPath] = set()
         self._slots = asyncio.Semaphore(_APPLIES_MAX)
 
     def open(self, target: FullReplica, source: FullReplica) -> None:
@@ -92,6 +94,11 @@ class Lane:
             size += weight
         if batch:
             self._batches.put_nowait(batch)
+
+    def note_report(self, path: RelPath) -> None:
+        """The target has reported a state of `path`."""
+        if path in self._applying:
+            self._overtaken.add(path)
 
     async def wait_applied(self, path: RelPath) -> None:
         """Wait until no apply of `path` is under way."""
@@ -139,6 +146,7 @@ class Lane:
             for step in steps:
                 for path in _paths(step.action):
                     self._applying.pop(path, None)
+                    self._overtaken.discard(path)
 
     async def _with_contents(self, batch: list[Action], source: FullReplica) -> list[Step]:
         """Give each action the small content it needs; a content the target has somewhere is not sent."""
@@ -238,7 +246,8 @@ class Lane:
 
     def _applied(self, path: RelPath, entry: Entry | None, now: float) -> None:
         """Take note of what the target holds now; what the source did since is a change of that."""
-        self._pair.observe(self._role, path, entry, now)
+        if path not in self._overtaken:
+            self._pair.observe(self._role, path, entry, now)
         if path in self._shared:
             self._pair.agree(path, entry)
 

@@ -207,6 +207,7 @@ class Coordinator:
         self._generation += 1
         if change.found != self.pair.views.get(role, change.path):
             self.pair.troubles.pop(change.path, None)
+        self.lanes[role].note_report(change.path)
         if change.content is not None:
             self.pair.keep_inline(role, change.path, change.content)
         elif not _is_same_file_content(self.pair.views.get(role, change.path), change.found):
