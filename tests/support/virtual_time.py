@@ -46,6 +46,11 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
     def _thread_ended(self, _):
         self._clock.threads_at_work -= 1
 
+    async def shutdown_default_executor(self, timeout=None):
+        """Join the threads in real time: the limit that newer Pythons set would pass at once."""
+        self._clock.threads_at_work += 1
+        await super().shutdown_default_executor()
+
 
 def run(coroutine, seconds_max=3_600.0):
     """Run a coroutine in virtual time, with asyncio's own checks; TimeoutError after so many virtual seconds."""
