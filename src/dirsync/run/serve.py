@@ -5,7 +5,6 @@ left behind: the state is crash-safe, a hung disk is no reason to stay.
 """
 
 import asyncio
-import contextlib
 import os
 import signal
 import threading
@@ -45,9 +44,7 @@ async def _serve(role: Role, settings: Settings, sink: Sink) -> int:
         work.cancel()
 
     def stop_from_signal(_number: int, _frame: FrameType | None) -> None:
-        # Told again at the very end, when the loop is closed: it is ending already.
-        with contextlib.suppress(RuntimeError):
-            loop.call_soon_threadsafe(stop)
+        loop.call_soon_threadsafe(stop)
 
     for number in _SIGNALS:
         signal.signal(number, stop_from_signal)
@@ -58,6 +55,10 @@ async def _serve(role: Role, settings: Settings, sink: Sink) -> int:
     except BaseExceptionGroup as group:
         end_soon(1)
         raise _first(group) from group
+    finally:
+        # It is ending: told again, it must not die of that half-way through the end of the interpreter.
+        for number in _SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
     return 0
 
 
