@@ -7,7 +7,6 @@ from dirsync.cli.main import dirsync
 from dirsync.core.entry import Role
 from dirsync.core.events import Event
 from dirsync.errors import StateError
-from dirsync.net.tls import Credential
 from dirsync.run.settings import Settings
 from tests.cli.test_dirsync import configured
 from tests.cli.typing_it import the_error, typed
@@ -22,7 +21,6 @@ def test_a_server_gets_its_role_and_settings_and_gives_the_status(
     seen: list[tuple[Role, Settings]] = []
 
     def run(role: Role, settings: Settings, _: Emit) -> int:
-        Credential.load(settings.key)
         seen.append((role, settings))
         return 7
 

@@ -11,8 +11,6 @@ from dirsync.core.entry import Role
 from dirsync.core.events import Event
 from dirsync.render.json import event_json
 from dirsync.render.text import event_line, wants_colour
-from dirsync.run.checks import check_role
-from dirsync.run.credential import ensure_credential
 from dirsync.run.serve import serve as run_server
 
 
@@ -31,8 +29,6 @@ from dirsync.run.serve import serve as run_server
 def serve(invocation: Invocation, *, role: str, log_format: str, quiet: bool) -> int:
     """Run one server until it is told to stop (Ctrl-C, SIGTERM)."""
     settings = invocation.settings()
-    check_role(settings, Role(role))
-    ensure_credential(settings)
     with Notifications(None if quiet else sys.stdout, _line(log_format)) as notifications:
         return run_server(Role(role), settings, notifications.emit)
 
