@@ -26,7 +26,6 @@ HEARTBEAT_SECONDS = 2.0
 SILENCE_SECONDS = 8.0
 """Without any frame for this long the far end counts as lost (promised: found within 10 s)."""
 HANDSHAKE_SECONDS = 5.0
-REQUEST_SECONDS = 60.0
 CONNECT_RETRY_FIRST_SECONDS = 0.1
 CONNECT_RETRY_MAX_SECONDS = 2.0
 CONNECTIONS_MAX = 64

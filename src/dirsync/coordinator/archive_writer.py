@@ -6,9 +6,8 @@ records them again. It never runs behind, because rows are written only for what
 
 import asyncio
 
-from dirsync.coordinator.lane import Emit
 from dirsync.core.entry import Entry
-from dirsync.core.events import EventName
+from dirsync.core.events import Emit, EventName
 from dirsync.core.paths import RelPath
 from dirsync.core.tree import Tree
 from dirsync.errors import StateError

@@ -9,10 +9,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 
 from dirsync.coordinator.hold_journal import HoldJournal
-from dirsync.coordinator.lane import Emit
 from dirsync.coordinator.pair import Pair
 from dirsync.core.entry import Entry, File, Problem, Role, Untracked, change_kind, size_of
-from dirsync.core.events import EventName
+from dirsync.core.events import Emit, EventName
 from dirsync.core.holds import Hold, Update
 from dirsync.core.reports import Change, ContentOfCapture
 from dirsync.errors import DirsyncError, ProtocolError, Refusal, RootLost, Unreachable

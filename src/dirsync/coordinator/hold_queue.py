@@ -9,10 +9,9 @@ from collections.abc import Callable
 
 from dirsync.coordinator.hold_intake import HoldIntake
 from dirsync.coordinator.hold_journal import HoldJournal, Journalled
-from dirsync.coordinator.lane import Emit
 from dirsync.coordinator.pair import Pair
 from dirsync.core.entry import Directory, File, Problem, Role, Untracked, change_kind
-from dirsync.core.events import EventName
+from dirsync.core.events import Emit, EventName
 from dirsync.core.holds import Update
 from dirsync.core.paths import RelPath, ancestors, display
 from dirsync.core.plan import Action

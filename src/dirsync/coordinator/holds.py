@@ -7,10 +7,9 @@ from typing import TypeVar
 
 from dirsync.coordinator.hold_journal import HoldJournal, Journalled
 from dirsync.coordinator.hold_queue import HoldQueue
-from dirsync.coordinator.lane import Emit
 from dirsync.coordinator.pair import Pair
 from dirsync.core.entry import Entry, Role
-from dirsync.core.events import EventName
+from dirsync.core.events import Emit, EventName
 from dirsync.core.holds import Hold
 from dirsync.core.paths import RelPath, ancestors, display
 from dirsync.core.reports import Change, HeldName

@@ -6,14 +6,14 @@ plan.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import assert_never
 
 from dirsync.coordinator.pair import Pair, Trouble
 from dirsync.coordinator.tally import Tally
 from dirsync.coordinator.transfers import Transfers, with_progress
 from dirsync.core.entry import ChangeKind, Directory, Entry, File, Role, Symlink, change_kind, same_content, size_of
-from dirsync.core.events import EventName, Value
+from dirsync.core.events import Emit, EventName, Value
 from dirsync.core.paths import RelPath, to_text
 from dirsync.core.plan import Action
 from dirsync.core.reports import Applied, ContentAt, Failed, Missing, Refused, Result, Step
@@ -21,9 +21,6 @@ from dirsync.errors import DirsyncError, Refusal, RootLost, Unreachable
 from dirsync.limits import BATCH_ACTIONS_MAX, BATCH_BYTES_MAX, INLINE_BYTES_MAX
 from dirsync.replica.interface import FullReplica
 from dirsync.replica.streams import closing
-
-Emit = Callable[[EventName, RelPath | None, Mapping[str, Value]], None]
-
 
 _APPLIES_MAX = 3
 """Batches under way at a time: one is brought over, one staged, one swapped in."""

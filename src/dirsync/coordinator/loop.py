@@ -12,12 +12,12 @@ from typing import assert_never
 from dirsync.coordinator.archive_writer import ArchiveWriter
 from dirsync.coordinator.hold_journal import HoldJournal
 from dirsync.coordinator.holds import Holds
-from dirsync.coordinator.lane import Emit, Lane
+from dirsync.coordinator.lane import Lane
 from dirsync.coordinator.looks import Looks
 from dirsync.coordinator.pair import Pair
 from dirsync.coordinator.tally import Tally
 from dirsync.core.entry import Entry, File, Observed, Role
-from dirsync.core.events import EventName
+from dirsync.core.events import Emit, EventName
 from dirsync.core.paths import RelPath
 from dirsync.core.plan import Reason, plan
 from dirsync.core.reports import Back, Change, Look, Lost, Report

@@ -1,6 +1,6 @@
 """What can be said about the work of the servers: the event names, and the event itself."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -50,3 +50,7 @@ class Event:
             result["path"] = to_text(self.path)
         result.update(self.fields)
         return result
+
+
+Emit = Callable[[EventName, RelPath | None, Mapping[str, Value]], None]
+"""Announces an event: its name, the path if it has one, and its fields."""

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from dirsync.core.entry import Digest, Observed, Role
-from dirsync.core.events import EventName
+from dirsync.core.events import Emit, EventName
 from dirsync.core.paths import RelPath
 from dirsync.core.reports import ContentRef, HeldName, Look, Report, Result, Step
 from dirsync.core.versions import Version
@@ -27,7 +27,7 @@ from dirsync.replica.restoring import Restoring
 from dirsync.replica.saving import IndexWriter, prune_hourly
 from dirsync.replica.scanning import Scanning
 from dirsync.replica.settling import Settling
-from dirsync.replica.site import Emit, Site
+from dirsync.replica.site import Site
 from dirsync.replica.supplying import Contents
 from dirsync.replica.watching import Watching
 from dirsync.store.database import Database

@@ -3,12 +3,11 @@
 Owns nothing but the way in: the root may be lost and come back, so every use of it goes through `ground`.
 """
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from dirsync.core.entry import Role
-from dirsync.core.events import EventName, Value
+from dirsync.core.events import Emit
 from dirsync.core.paths import RelPath
 from dirsync.disk.kept import KeptArea
 from dirsync.disk.root import Root
@@ -19,9 +18,6 @@ from dirsync.replica.index import Index
 from dirsync.replica.outbox import Outbox
 from dirsync.replica.threads import Threads
 from dirsync.store.database import Database
-
-Emit = Callable[[EventName, RelPath | None, Mapping[str, Value]], None]
-"""Announces an event: its name, the path if it has one, and its fields."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,10 +4,9 @@ import time
 from collections.abc import Callable, Mapping
 
 from dirsync.core.entry import Role
-from dirsync.core.events import Event, EventName, Value
+from dirsync.core.events import Emit, Event, EventName, Value
 from dirsync.core.paths import RelPath
 
-Emit = Callable[[EventName, RelPath | None, Mapping[str, Value]], None]
 Sink = Callable[[Event], None]
 
 

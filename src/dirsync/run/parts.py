@@ -7,11 +7,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from dirsync.core.entry import Role
-from dirsync.core.events import EventName
+from dirsync.core.events import Emit, EventName
 from dirsync.limits import READY_SECONDS
 from dirsync.net.reasons import address_text
 from dirsync.replica.local import LocalReplica
-from dirsync.run.emitting import Emit
 from dirsync.run.settings import ADDRESS_NAME, Settings
 from dirsync.store.database import Database
 

@@ -14,7 +14,7 @@ from dirsync.coordinator.loop import Coordinator
 from dirsync.coordinator.requests import ClientRequests, Streamed
 from dirsync.coordinator.tally import Tally
 from dirsync.core.entry import Role
-from dirsync.core.events import EventName
+from dirsync.core.events import Emit, EventName
 from dirsync.disk.spool import Spool
 from dirsync.errors import DirsyncError, RootLost, Unreachable
 from dirsync.limits import (
@@ -33,7 +33,7 @@ from dirsync.replica.interface import FullReplica
 from dirsync.replica.local import LocalReplica
 from dirsync.replica.remote import RemoteReplica
 from dirsync.run import identity
-from dirsync.run.emitting import Emit, Sink, make_emit
+from dirsync.run.emitting import Sink, make_emit
 from dirsync.run.parts import announce_ready, open_replica
 from dirsync.run.settings import Settings
 from dirsync.run.strangers import Strangers

@@ -4,13 +4,13 @@ import asyncio
 import time
 
 from dirsync.core.entry import Role
-from dirsync.core.events import Event, EventName
+from dirsync.core.events import Emit, Event, EventName
 from dirsync.net.listen import listen
 from dirsync.net.tls import Credential
 from dirsync.peer.sessions import Sessions
 from dirsync.replica.local import LocalReplica
 from dirsync.run import identity
-from dirsync.run.emitting import Emit, Sink, make_emit
+from dirsync.run.emitting import Sink, make_emit
 from dirsync.run.parts import announce_ready, open_replica
 from dirsync.run.settings import Settings
 from dirsync.run.strangers import Strangers

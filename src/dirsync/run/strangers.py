@@ -2,8 +2,7 @@
 
 from collections.abc import Callable
 
-from dirsync.core.events import EventName
-from dirsync.run.emitting import Emit
+from dirsync.core.events import Emit, EventName
 
 _REPEAT_SECONDS = 60.0
 _REMEMBERED_MAX = 100
