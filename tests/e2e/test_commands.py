@@ -182,6 +182,16 @@ def test_a_follower_learns_that_the_server_is_gone(live: Pair) -> None:
         assert "server A" in complaints
 
 
+def test_a_follower_that_nobody_reads_ends_though_nothing_happens(shared: Pair) -> None:
+    with typed(shared, "dirsync", "events", "--follow", "--last", "1") as following:
+        next_line(following)
+        assert following.stdout
+        following.stdout.close()
+        assert following.stderr
+        assert following.stderr.read() == ""
+        assert following.wait(timeout=SECONDS_MAX) == 1
+
+
 def test_whoever_stops_reading_is_no_error(shared: Pair) -> None:
     for number in range(300):
         put(shared.a / "many" / f"{number:060}", "")

@@ -1,6 +1,9 @@
 """`dirsync status`, `wait` and `events`: what the servers are doing."""
 
+import errno
 import math
+import os
+import select
 import sys
 from collections.abc import Callable
 
@@ -70,7 +73,20 @@ def events(*, is_following: bool, is_json: bool, last: int | None) -> None:
 
     with server_a() as server:
         request = EventsRequest(_ALL if last is None else last, is_following)
-        server.ask(request, Done, seconds=None, on_part=show)
+        server.ask(request, Done, seconds=None, on_part=show, on_beat=_end_without_reader)
+
+
+def _end_without_reader() -> None:
+    """Raise BrokenPipeError where nobody reads what is printed any more; a write would say so, but none may come."""
+    if not hasattr(select, "poll"):
+        return
+    poll = select.poll()
+    try:
+        poll.register(sys.stdout.fileno(), 0)
+    except (OSError, ValueError):  # not a descriptor, or closed: the next write finds out
+        return
+    if any(flags & select.POLLERR for _, flags in poll.poll(0)):
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
 
 
 def _text_line() -> Callable[[Event], str]:

@@ -91,11 +91,12 @@ class ServerA:
         *,
         seconds: float | None = CLIENT_SECONDS,
         on_part: Callable[[Message], None] | None = None,
+        on_beat: Callable[[], None] | None = None,
     ) -> T:
         """Return the reply, handing over the parts that come before it.
 
-        `seconds` bounds the whole; None waits for as long as the server shows that it is alive. Raises what the
-        server reports, Unreachable, RemoteProtocolError.
+        `seconds` bounds the whole; None waits for as long as the server shows that it is alive, and then `on_beat` is
+        called with each of its heartbeats. Raises what the server reports, Unreachable, RemoteProtocolError.
         """
         deadline = None if seconds is None else time.monotonic() + seconds
         self._last_id += 2  # the dialler asks under odd numbers
@@ -112,7 +113,8 @@ class ServerA:
                 case Fault(id=self._last_id) as fault:
                     raise error_of(fault)
                 case _:
-                    continue
+                    if on_beat is not None:
+                        on_beat()
 
     def _send(self, envelope: Envelope, deadline: float | None) -> None:
         try:
