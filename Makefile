@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench locks clean
+.PHONY: help run test faults check bench locks clean
 
 help: ## Show what can be made.
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -14,6 +14,9 @@ run: $(VENV)/.run ## Run both servers in this terminal; Ctrl-C stops them.
 
 test: $(VENV)/.dev ## Run the tests.
 	$(BIN)/pytest -n 3 --dist loadfile
+
+faults: $(VENV)/.dev ## Run the long tests in which disks, networks and power fail (as root, to run them all).
+	$(BIN)/pytest -n 2 --dist loadfile -m faults
 
 check: $(VENV)/.dev ## Check format, lint, types and the layers.
 	$(BIN)/ruff format --check .
