@@ -319,6 +319,26 @@ def test_what_cannot_be_restored(live: Pair, tmp_path: Path) -> None:
     assert shown.stderr == "dirsync: server B cannot be reached: what it keeps is not shown\n"
 
 
+def test_a_restore_without_b_says_that_b_may_keep_a_newer_version(live: Pair, tmp_path: Path) -> None:
+    put(live.a / "x", "oldest", at=0)
+    live.settle()
+    put(live.b / "x", "kept at b", at=1)
+    live.settle()
+    put(live.a / "x", "newest", at=2)
+    live.settle()
+    (at_b,) = (version["id"] for version in versions_of(live, "x") if version["server"] == "b")
+    live.stop("b")
+    live.server_a.wait_event("disconnected")
+    said = "dirsync: server B could not be asked: it may keep a newer version\n"
+    output = live.command("dirsync", "restore", "x", "--output", tmp_path / "output")
+    assert (output.stderr, (tmp_path / "output").read_text()) == (said, "oldest")
+    named = live.command("dirsync", "restore", "x", "--from", "a")
+    assert (named.stderr, (live.a / "x").read_text()) == ("", "oldest")
+    newest = live.command("dirsync", "restore", "x")
+    assert (newest.stderr, (live.a / "x").read_text()) == (said, "newest")
+    assert "server B could not be asked" in failing(live, "dirsync", "restore", "x", "--version", str(at_b))
+
+
 # check, keygen, help, and being wrong
 
 

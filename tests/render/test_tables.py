@@ -1,5 +1,6 @@
 import json
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -151,6 +152,13 @@ def test_status_at_a_glance() -> None:
     ]
 
 
+def test_status_says_what_only_scans_found() -> None:
+    servers = [replace(server, found_by_scan=count) for server, count in zip(status().servers, (1, 0), strict=True)]
+    shown = status(servers=tuple(servers))
+    assert status_lines(shown)[3:] == ["server A  1 change found only by scanning"]
+    assert [server["found_by_scan"] for server in json.loads(status_json(shown))["servers"]] == [1, 0]
+
+
 def test_status_says_what_is_wrong() -> None:
     pending = (PendingPath(RelPath(b"x"), "it cannot be read"),)
     busy = status(
@@ -173,6 +181,7 @@ def test_status_says_what_is_wrong() -> None:
         "directory": "/srv/a",
         "files": 12,
         "bytes": 2048,
+        "found_by_scan": 0,
     }
 
 

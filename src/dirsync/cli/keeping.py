@@ -49,5 +49,7 @@ def restore(*, name: str, version: str, role: str | None, output: Path | None) -
             reply = server.ask(BringBackRequest(path, version, asked), RestoreReply, seconds=None)
             click.echo(f"restored {display(path)} from version {reply.version.id}")
         else:
-            found = write_version(server, OutputRequest(path, version, asked), output)
-            click.echo(f"wrote version {found.id} of {display(path)} to {click.format_filename(output)}")
+            reply = write_version(server, OutputRequest(path, version, asked), output)
+            click.echo(f"wrote version {reply.version.id} of {display(path)} to {click.format_filename(output)}")
+    for away in reply.unreachable:
+        click.echo(f"dirsync: server {away.upper()} could not be asked: it may keep a newer version", err=True)

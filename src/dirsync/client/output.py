@@ -7,12 +7,11 @@ from pathlib import Path
 
 from dirsync.client.calls import ServerA
 from dirsync.core.entry import Entry, File
-from dirsync.core.versions import Version
 from dirsync.errors import DiskError, RemoteProtocolError
 from dirsync.wire.messages import Chunk, Message, OutputRequest, RestoreReply
 
 
-def write_version(server: ServerA, request: OutputRequest, output: Path) -> Version:
+def write_version(server: ServerA, request: OutputRequest, output: Path) -> RestoreReply:
     """Fetch a version and put it at `output`, with its time and permission bits, replacing what is there.
 
     Raises Refusal where there is no such version, DiskError where `output` cannot be written.
@@ -20,7 +19,7 @@ def write_version(server: ServerA, request: OutputRequest, output: Path) -> Vers
     try:
         descriptor, temporary = tempfile.mkstemp(dir=output.parent, prefix=".dirsync-output-")
         try:
-            version = _receive(server, request, descriptor, temporary)
+            reply = _receive(server, request, descriptor, temporary)
             os.replace(temporary, output)
         except BaseException:
             with contextlib.suppress(FileNotFoundError):
@@ -28,20 +27,20 @@ def write_version(server: ServerA, request: OutputRequest, output: Path) -> Vers
             raise
     except OSError as error:
         raise DiskError(f"{output} cannot be written: {error.strerror}") from error
-    return version
+    return reply
 
 
-def _receive(server: ServerA, request: OutputRequest, descriptor: int, temporary: str) -> Version:
+def _receive(server: ServerA, request: OutputRequest, descriptor: int, temporary: str) -> RestoreReply:
     with os.fdopen(descriptor, "wb") as stream:
 
         def write(part: Message) -> None:
             if isinstance(part, Chunk):
                 stream.write(part.data)
 
-        version = server.ask(request, RestoreReply, seconds=None, on_part=write).version
+        reply = server.ask(request, RestoreReply, seconds=None, on_part=write)
         received = stream.tell()
-    _finish(version.entry, received, temporary)
-    return version
+    _finish(reply.version.entry, received, temporary)
+    return reply
 
 
 def _finish(entry: Entry, received: int, temporary: str) -> None:

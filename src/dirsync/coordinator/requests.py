@@ -88,8 +88,8 @@ class ClientRequests:
             case HistoryRequest():
                 return await self._history(request.path)
             case BringBackRequest():
-                version = await self._choose(request.path, request.version, request.role)
-                return RestoreReply(await self._replica(version.role).restore(version.id))
+                version, unreachable = await self._choose(request.path, request.version, request.role)
+                return RestoreReply(await self._replica(version.role).restore(version.id), unreachable)
             case _:
                 raise Refusal(f"not something a client asks: {type(request).__name__}")
 
@@ -115,14 +115,14 @@ class ClientRequests:
         yield Done()
 
     async def _output(self, request: OutputRequest) -> AsyncGenerator[Message, None]:
-        version = await self._choose(request.path, request.version, request.role)
+        version, unreachable = await self._choose(request.path, request.version, request.role)
         if not isinstance(version.entry, File):
             raise Refusal(f"{version.id} of {display(version.path)} is a link; it has no content to write to a file")
         content = self._replica(version.role).supply(ContentOfVersion(version.id, version.entry), 0)
         async with closing(content) as chunks:
             async for data in chunks:
                 yield Chunk(data)
-        yield RestoreReply(version)
+        yield RestoreReply(version, unreachable)
 
     async def _look(self, role: Role) -> Look | None:
         """Have a replica look; None where it cannot, or not in time."""
@@ -218,8 +218,8 @@ class ClientRequests:
     def _server(self, role: Role, look: Look | None) -> ServerStatus:
         address, directory = self._place(role)
         state = "paused" if role in self._coordinator.paused else "unreachable" if look is None else "ready"
-        files, size = (look.files, look.size) if look else (0, 0)
-        return ServerStatus(role, state, address, directory, files, size)
+        counts = (look.files, look.size, look.found_by_scan) if look else (0, 0, 0)
+        return ServerStatus(role, state, address, directory, *counts)
 
     def _pending(self) -> list[RelPath]:
         """Return what is not in sync, or may not be because it is being written, in the order of the names."""
@@ -272,12 +272,12 @@ class ClientRequests:
                 unreachable.append(role)
         return HistoryReply(tuple(sorted(versions, key=lambda v: v.kept_ns, reverse=True)), tuple(unreachable))
 
-    async def _choose(self, path: RelPath, version: str, role: Role | None) -> Version:
-        """Return the version that is meant: the named one, else the newest."""
+    async def _choose(self, path: RelPath, version: str, role: Role | None) -> tuple[Version, tuple[Role, ...]]:
+        """Return the version that is meant, the named one, else the newest, and who else might keep a newer one."""
         reply = await self._history(path)
         for candidate in reply.versions:
             if version in ("", candidate.id) and role in (None, candidate.role):
-                return candidate
+                return candidate, () if version or role else reply.unreachable
         away = "".join(f" (server {r.upper()} could not be asked)" for r in reply.unreachable)
         what = f"no version {version}" if version else "no kept version"
         where = f" at {role.upper()}" if role else ""

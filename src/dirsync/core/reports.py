@@ -50,13 +50,15 @@ class Look:
 
     `unsettled` are paths seen to be changing, with what a listing may show of them (None: not a file or link).
     `files` counts the files and links, `size` their bytes. `reported` counts the reports made since the last snapshot
-    ended: whoever has taken that many has taken in everything this look saw.
+    ended: whoever has taken that many has taken in everything this look saw. `found_by_scan` counts the changes since
+    the start that no watcher had hinted at.
     """
 
     unsettled: tuple[tuple[RelPath, Standing | None], ...]
     files: int
     size: int
     reported: int
+    found_by_scan: int = 0
 
 
 @dataclass(frozen=True, slots=True)

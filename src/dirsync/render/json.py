@@ -45,6 +45,7 @@ def status_json(status: StatusReply) -> str:
                     "directory": server.directory,
                     "files": server.files,
                     "bytes": server.size,
+                    "found_by_scan": server.found_by_scan,
                 }
                 for server in status.servers
             ],

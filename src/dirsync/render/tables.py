@@ -58,6 +58,11 @@ def status_lines(status: StatusReply) -> list[str]:
     if status.pending_count > len(status.pending) > 0:
         lines.append(f"pending{_GAP}and {status.pending_count - len(status.pending)} more")
     lines.extend(f"locked{_GAP}{display(lock.path)}{_GAP}{_lock_state(lock)}" for lock in status.locks)
+    lines.extend(
+        f"server {server.role.upper()}{_GAP}{_count(server.found_by_scan, 'change')} found only by scanning"
+        for server in status.servers
+        if server.found_by_scan
+    )
     if status.last_error:
         lines.append(f"last error{_GAP}{escaped(status.last_error)}")
     return lines

@@ -50,6 +50,7 @@ class Conclusions:
         self._untold: set[RelPath] = set()
         self.is_announcing = True
         self.found_by_scan = 0
+        """Changes at which no watcher had hinted."""
 
     def ask(self, path: RelPath) -> Ask:
         """Return how to look at a path."""

@@ -165,6 +165,8 @@ class LocalReplica:
         try:
             await self._scanning.first()
             await self._settling.wait_looked()
+            # What changed before the start nobody could have hinted at.
+            self._settling.conclusions.found_by_scan = 0
         except RootLost:
             pass  # it was announced; the scan follows when the root is back
         self._has_looked.set()
@@ -240,7 +242,14 @@ class LocalReplica:
         if is_full or not await self._watching.barrier():
             await self._scanning.full()
         await self._settling.wait_looked()
-        return Look(self._settling.conclusions.unsettled.standings(), self.files, self.size, self._site.outbox.reported)
+        conclusions = self._settling.conclusions
+        return Look(
+            conclusions.unsettled.standings(),
+            self.files,
+            self.size,
+            self._site.outbox.reported,
+            conclusions.found_by_scan,
+        )
 
     async def fetch(self, refs: Sequence[ContentRef]) -> Sequence[bytes | None]:
         """Return small contents; None where it is not that content any more."""

@@ -76,14 +76,14 @@ class Pending:
         if look is not None:
             if look.again is None:
                 look.again = self._new_item(now, is_from_scan, number)
+            elif not is_from_scan:
+                look.again = replace(look.again, is_from_scan=False)
             return
         item = self._items.get(path)
         if item is None:
             self._items[path] = self._new_item(now, is_from_scan, number)
-        elif number is not None and number < item.round:
-            self._count(item.round, -1)
-            self._count(number, 1)
-            self._items[path] = replace(item, round=number)
+        else:
+            self._items[path] = self._joined(item, is_from_scan, number)
         self._due.pop(path, None)
         if path not in self._parked:
             self._dirty[path] = None
@@ -182,6 +182,15 @@ class Pending:
         self._count(number, 1)
         return Item(number, now, is_from_scan)
 
+    def _joined(self, item: Item, is_from_scan: bool, number: int | None) -> Item:
+        """Return an item that another hint has joined."""
+        if number is None or number >= item.round:
+            number = item.round
+        else:
+            self._count(item.round, -1)
+            self._count(number, 1)
+        return replace(item, round=number, is_from_scan=item.is_from_scan and is_from_scan)
+
     def _count(self, number: int, change: int) -> None:
         left = self._rounds.get(number, 0) + change
         if left > 0:
@@ -204,7 +213,7 @@ class Pending:
             path = heapq.heappop(self._timers)[2]
             del self._due[path]
             if path not in self._items:
-                self._items[path] = self._new_item(now, True)
+                self._items[path] = self._new_item(now, False)
             if path not in self._looks and path not in self._parked:
                 paths[path] = None
         return paths

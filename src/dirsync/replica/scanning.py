@@ -74,7 +74,8 @@ class Scanning:
             self._wanted.clear()
             if self._site.is_lost:
                 continue
-            await self._prove()
+            if not self._is_proven:
+                await self._prove()
             try:
                 await self.full()
             except RootLost:
@@ -82,9 +83,9 @@ class Scanning:
 
     async def _scan(self) -> None:
         site, loop = self._site, asyncio.get_running_loop()
-        begin = loop.time()
+        ground, begin = site.ground, loop.time()
         try:
-            call = partial(scan, site.ground.root, site.index.known, site.rules.ignores)
+            call = partial(scan, ground.root, site.index.known, site.rules.ignores)
             found = await site.threads.bulk(call)
             if ROOT in found.unreadable:
                 raise RootLost(f"the directory {site.directory} cannot be listed: {found.unreadable[ROOT]}")
@@ -92,6 +93,12 @@ class Scanning:
             self._on_lost(str(lost))
             raise
         self._duration = loop.time() - begin
+        # The hints about what the scan saw are let in first: what nobody hinted at is the scan's own find. A silent
+        # watcher is not waited for each time.
+        if self._is_proven:
+            await self._prove()
+        if site.ground is not ground:
+            raise RootLost(f"the directory {site.directory} was lost meanwhile")
         if found.has_directory_links:
             self._watching.avoid_links()
         self._settling.take_scan(found)

@@ -238,9 +238,13 @@ class RestoreRequest:
 
 @dataclass(frozen=True, slots=True)
 class RestoreReply:
-    """Reply to RestoreRequest and OutputRequest: the version that was brought back."""
+    """Reply to RestoreRequest, BringBackRequest and OutputRequest: the version that was brought back.
+
+    `unreachable` names servers that could not be asked, though what they keep might have been meant.
+    """
 
     version: Version
+    unreachable: tuple[Role, ...] = ()
 
 
 # --- Clients ----------------------------------------------------------------------------------------------------
@@ -335,7 +339,10 @@ class StatusRequest:
 
 @dataclass(frozen=True, slots=True)
 class ServerStatus:
-    """One server at a glance. `state` is one of: ready, paused, unreachable."""
+    """One server at a glance. `state` is one of: ready, paused, unreachable.
+
+    `found_by_scan` counts the changes since its start that its watcher had not hinted at.
+    """
 
     role: Role
     state: str
@@ -343,6 +350,7 @@ class ServerStatus:
     directory: str
     files: int
     size: int
+    found_by_scan: int = 0
 
 
 @dataclass(frozen=True, slots=True)
