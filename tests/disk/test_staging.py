@@ -59,22 +59,22 @@ def test_a_copy_is_verified_and_stays_sparse(bench: Bench, monkeypatch: pytest.M
 
 def test_a_transfer_is_received_in_pieces_and_resumed(bench: Bench) -> None:
     digest = digest_of(BIG)
-    assert bench.staging.received(digest) == 0
+    assert bench.staging.received(digest)[0] == 0
     receiving = bench.staging.receive(digest, len(BIG), 0)
-    assert bench.staging.is_receiving
     receiving.write(BIG[:150_001])
+    assert bench.staging.is_receiving
     receiving.abandon()
     assert not bench.staging.is_receiving
-    assert bench.staging.received(digest) == 150_001
+    assert bench.staging.received(digest)[0] == 150_001
     assert bench.staging.take(F, digest) is None
     receiving = bench.staging.receive(digest, len(BIG), 150_001)
     for at in range(150_001, len(BIG), 99_999):
         receiving.write(BIG[at : at + 99_999])
     assert receiving.finish()
-    assert bench.staging.received(digest) == len(BIG)
+    assert bench.staging.received(digest)[0] == len(BIG)
     staged = bench.staging.take(F, digest)
     assert _content(staged) == BIG
-    assert bench.staging.received(digest) == 0
+    assert bench.staging.received(digest)[0] == 0
 
 
 def test_a_transfer_that_ends_in_a_hole_can_be_resumed_there(bench: Bench) -> None:
@@ -82,7 +82,7 @@ def test_a_transfer_that_ends_in_a_hole_can_be_resumed_there(bench: Bench) -> No
     receiving = bench.staging.receive(digest, 300_000, 0)
     receiving.write(bytes(200_000))
     receiving.abandon()
-    assert bench.staging.received(digest) == 200_000
+    assert bench.staging.received(digest)[0] == 200_000
     assert _receive(bench.staging, bytes(300_000), 300_000, 200_000)
 
 
@@ -104,11 +104,15 @@ def test_more_than_announced_is_refused(bench: Bench) -> None:
 
 def test_a_content_is_received_once_at_a_time(bench: Bench) -> None:
     receiving = bench.staging.receive(digest_of(b"abc"), 3, 0)
+    receiving.write(b"a")
     with pytest.raises(DiskError, match="already"):
-        bench.staging.receive(digest_of(b"abc"), 3, 0)
+        bench.staging.receive(digest_of(b"abc"), 3, 0).write(b"a")
     receiving.abandon()
-    with pytest.raises(DiskError, match="only 0 bytes"):
-        bench.staging.receive(digest_of(b"abc"), 3, 2)
+    receiving.abandon()
+    with pytest.raises(DiskError, match="ended"):
+        receiving.write(b"b")
+    with pytest.raises(DiskError, match="only 1 bytes"):
+        bench.staging.receive(digest_of(b"abc"), 3, 2).write(b"c")
     assert _receive(bench.staging, b"abc", 3)
 
 
@@ -150,7 +154,7 @@ def test_a_failed_sync_is_not_trusted(bench: Bench, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(os, "fsync", refuse)
     with pytest.raises(DiskError):
         receiving.finish()
-    assert bench.staging.received(digest_of(b"abc")) == 0
+    assert bench.staging.received(digest_of(b"abc"))[0] == 0
 
 
 def test_short_writes_are_completed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,12 +195,12 @@ def test_recovery_tells_ours_from_somebodys(bench: Bench) -> None:
         (F, Symlink(b"somewhere")),
         (None, digest_of(b"of an unknown path")),
     }
-    assert fresh.received(digest_of(b"whole")) == 5
-    assert fresh.received(digest_of(b"partial")) == 3
+    assert fresh.received(digest_of(b"whole"))[0] == 5
+    assert fresh.received(digest_of(b"partial"))[0] == 3
     assert len(os.listdir(home)) == 5
     os.utime(home / (digest_of(b"partial").hex() + ".part"), (1, 1))
     fresh.recover(bench.path_of("f"))
-    assert fresh.received(digest_of(b"partial")) == 0
+    assert fresh.received(digest_of(b"partial"))[0] == 0
     fresh.close()
 
 

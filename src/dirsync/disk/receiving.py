@@ -1,8 +1,10 @@
 """A content on its way in: written as it arrives, hashed on the way, resumed after an interruption."""
 
 import os
-from collections.abc import Callable
-from contextlib import suppress
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 
 from blake3 import blake3
 
@@ -18,82 +20,123 @@ def received_name(digest: Digest, *, is_partial: bool = False) -> bytes:
     return digest.hex().encode() + (b".part" if is_partial else b"")
 
 
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """The open partial file."""
+
+    directory: int
+    fd: int
+    hasher: blake3
+    sink: SparseWriter
+
+
 class Receiving:
-    """One transfer. Ends with `finish` or `abandon`, exactly one of them. Not for several threads at a time."""
+    """One transfer, opened by the first call. Ends with `finish` or `abandon`; every method raises DiskError.
+
+    `begin` is called first and returns the directory, or raises DiskError; after it, `end` is called once. A call
+    waits for the one before it, in whatever threads they run: whoever loses interest in a write that is under way may
+    abandon the transfer at once, and the descriptor is given back only when nothing uses it any more.
+    """
 
     def __init__(
-        self, directory: int, digest: Digest, size: int, offset: int, on_end: Callable[[Digest], None]
+        self, digest: Digest, size: int, offset: int, begin: Callable[[], int], end: Callable[[], None]
     ) -> None:
-        """Open the partial file and read again what is there. Raises OSError."""
-        self._directory = directory
         self._digest = digest
         self._size = size
-        self._on_end = on_end
-        self._part = received_name(digest, is_partial=True)
-        whole = received_name(digest)
-        with suppress(FileNotFoundError):
-            os.rename(whole, self._part, src_dir_fd=directory, dst_dir_fd=directory)
-        self._fd = os.open(self._part, os.O_RDWR | os.O_CREAT | O_BINARY, 0o600, dir_fd=directory)
-        try:
-            self._hasher = self._resumed(offset)
-            self._sink = SparseWriter(self._fd, offset)
-        except OSError:
-            os.close(self._fd)
-            raise
+        self._offset = offset
+        self._begin = begin
+        self._end = end
+        self._whole_name, self._part_name = received_name(digest), received_name(digest, is_partial=True)
+        self._turn = threading.Lock()
+        self._part: _Part | None = None
+        self._is_over = False
 
     def write(self, content: bytes) -> None:
-        """Append. Raises DiskError, also where it is more than was announced; then `abandon` it."""
-        if self._sink.offset + len(content) > self._size:
-            raise DiskError("more content arrived than was announced")
-        try:
-            self._sink.write(content)
-        except OSError as error:
-            raise DiskError(reason_of(error)) from error
-        self._hasher.update(content)
+        """Append. Raises DiskError also where it is more than was announced; then `abandon` it."""
+        with self._opened() as part:
+            if part.sink.offset + len(content) > self._size:
+                raise DiskError("more content arrived than was announced")
+            part.sink.write(content)
+            part.hasher.update(content)
 
     def finish(self) -> bool:
         """Make it durable and return True, if it is the announced content; else remove it and return False.
 
-        Raises DiskError; what is there is then not trusted and removed too.
+        Where it cannot be made durable, what is there is not trusted and removed too.
         """
-        is_right = self._sink.offset == self._size and self._hasher.digest() == self._digest
-        is_done = False
-        try:
-            if is_right:
-                self._sink.finish()
-                os.fsync(self._fd)
-                whole = received_name(self._digest)
-                os.rename(self._part, whole, src_dir_fd=self._directory, dst_dir_fd=self._directory)
-                is_done = True
-        except OSError as error:
-            raise DiskError(reason_of(error)) from error
-        finally:
-            if not is_done:
-                with suppress(FileNotFoundError):
-                    os.unlink(self._part, dir_fd=self._directory)
-            self._close()
-        return is_right
+        with self._opened() as part:
+            is_right = part.sink.offset == self._size and part.hasher.digest() == self._digest
+            is_done = False
+            try:
+                if is_right:
+                    part.sink.finish()
+                    os.fsync(part.fd)
+                    _rename(part.directory, self._part_name, self._whole_name)
+                    is_done = True
+            finally:
+                if not is_done:
+                    with suppress(FileNotFoundError):
+                        os.unlink(self._part_name, dir_fd=part.directory)
+                self._close(part)
+            return is_right
 
     def abandon(self) -> None:
-        """Stop, and keep what is there so that it can be resumed. Raises DiskError."""
-        try:
-            self._sink.finish()
-        except OSError as error:
-            raise DiskError(reason_of(error)) from error
-        finally:
-            self._close()
+        """Stop, and keep what is there so that it can be resumed; nothing where the transfer has ended."""
+        with self._turn:
+            part, self._is_over = self._part, True
+            if part is None:
+                return
+            try:
+                part.sink.finish()
+            except OSError as error:
+                raise DiskError(reason_of(error)) from error
+            finally:
+                self._close(part)
 
-    def _resumed(self, offset: int) -> blake3:
+    @contextmanager
+    def _opened(self) -> Iterator[_Part]:
+        with self._turn:
+            if self._is_over:
+                raise DiskError("this transfer has ended")
+            try:
+                if self._part is None:
+                    self._part = self._open()
+                yield self._part
+            except OSError as error:
+                raise DiskError(reason_of(error)) from error
+
+    def _open(self) -> _Part:
+        """Open the partial file and read again what is there."""
+        directory = self._begin()
+        try:
+            with suppress(FileNotFoundError):
+                _rename(directory, self._whole_name, self._part_name)
+            fd = os.open(self._part_name, os.O_RDWR | os.O_CREAT | O_BINARY, 0o600, dir_fd=directory)
+            try:
+                return _Part(directory, fd, self._resumed(fd), SparseWriter(fd, self._offset))
+            except OSError:
+                os.close(fd)
+                raise
+        except OSError:
+            self._end()
+            raise
+
+    def _resumed(self, fd: int) -> blake3:
         hasher = blake3()
         at = 0
-        while at < offset:
-            chunk = os.pread(self._fd, min(READ_BYTES, offset - at), at)
+        while at < self._offset:
+            chunk = os.pread(fd, min(READ_BYTES, self._offset - at), at)
             if not chunk:
-                raise OSError(f"only {at} bytes are here to go on from, not {offset}")
+                raise OSError(f"only {at} bytes are here to go on from, not {self._offset}")
             hasher.update(chunk)
             at += len(chunk)
         return hasher
 
-    def _close(self) -> None:
-        os.close(self._fd)
-        self._on_end(self._digest)
+    def _close(self, part: _Part) -> None:
+        self._part, self._is_over = None, True
+        os.close(part.fd)
+        self._end()
+
+
+def _rename(directory: int, old: bytes, new: bytes) -> None:
+    os.rename(old, new, src_dir_fd=directory, dst_dir_fd=directory)

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from dirsync.core.entry import Digest, File, Symlink
@@ -30,6 +31,9 @@ _NO_DIGEST = Digest(bytes(32))
 """In the name of what is taken out of the tree without anything to take its place: matches no content."""
 _STALE_SECONDS = 7 * 86_400
 """A transfer that was not resumed for so long is dropped."""
+UNCLAIMED_MAX = 32
+"""Received contents, whole and partial, that wait to be resumed or applied; the oldest go first. More than the
+transfers under way at a time, so that none of those is dropped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,33 +128,28 @@ class Staging:
                     return None
             return self._staged(directory, name, digest)
 
-    def received(self, digest: Digest) -> int:
-        """Return how many bytes of this content are here, complete or partial."""
+    def received(self, digest: Digest) -> tuple[int, bool]:
+        """Return how many bytes of this content are here, and whether they were found to be that content.
+
+        They are not before the transfer was finished, also where a crash came after its last byte.
+        """
         directory = self._area.existing()
         if directory is None:
-            return 0
+            return 0, False
         with mapped():
-            for name in (received_name(digest), received_name(digest, is_partial=True)):
+            for is_partial in (False, True):
                 with suppress(FileNotFoundError):
-                    return lstat_at(directory, name).st_size
-        return 0
+                    size = lstat_at(directory, received_name(digest, is_partial=is_partial)).st_size
+                    return size, not is_partial
+        return 0, False
 
     def receive(self, digest: Digest, size: int, offset: int) -> Receiving:
-        """Go on receiving a content at `offset`, at most what `received` said; what is there beyond it is dropped.
+        """Return a transfer that goes on at `offset`, at most what `received` said; what is there beyond is dropped.
 
-        One transfer of a content at a time.
+        It begins with its first call, which fails while another transfer of this content is under way. Of contents
+        that nobody went on with the oldest are dropped then.
         """
-        with self._lock:
-            if digest in self._receiving:
-                raise DiskError("this content is being received already")
-            self._receiving.add(digest)
-            try:
-                with mapped():
-                    directory = self._area.opened()
-                    return Receiving(directory, digest, size, offset, self._end_receiving)
-            except DiskError:
-                self._receiving.discard(digest)
-                raise
+        return Receiving(digest, size, offset, partial(self._begin, digest), partial(self._end, digest))
 
     def discard(self, staged: Staged) -> None:
         """Remove something staged that is not wanted any more.
@@ -255,7 +254,25 @@ class Staging:
         with self._lock:
             self._live.pop(name, None)
 
-    def _end_receiving(self, digest: Digest) -> None:
+    def _begin(self, digest: Digest) -> int:
+        with mapped(), self._lock:
+            if digest in self._receiving:
+                raise DiskError("this content is being received already")
+            directory = self._area.opened()
+            self._receiving.add(digest)
+            self._drop_unclaimed(directory)
+            return directory
+
+    def _drop_unclaimed(self, directory: int) -> None:
+        in_use = {received_name(digest, is_partial=True) for digest in self._receiving}
+        names = [os.fsencode(text) for text in os.listdir(directory)]
+        unclaimed = [name for name in names if _is_received(name) and name not in in_use]
+        if len(unclaimed) > UNCLAIMED_MAX:
+            unclaimed.sort(key=lambda name: lstat_at(directory, name).st_mtime_ns)
+            for name in unclaimed[:-UNCLAIMED_MAX]:
+                os.unlink(name, dir_fd=directory)
+
+    def _end(self, digest: Digest) -> None:
         with self._lock:
             self._receiving.discard(digest)
 
@@ -273,9 +290,14 @@ def _name(path: RelPath, digest: Digest) -> bytes:
     return b"%s-%s-%s" % (path_hash(path), digest.hex().encode(), secrets.token_hex(4).encode())
 
 
+def _is_received(name: bytes) -> bool:
+    """Return whether this is the name of a received content, not of what is staged for a path."""
+    return len(name.partition(b"-")[0]) != PATH_HASH_CHARS
+
+
 def _judge_leftover(directory: int, name: bytes, path_of: Callable[[bytes], RelPath | None]) -> Stray | None:
     hashed, _, rest = name.partition(b"-")
-    if len(hashed) != PATH_HASH_CHARS:
+    if _is_received(name):
         _drop_if_stale(directory, name)
         return None
     try:

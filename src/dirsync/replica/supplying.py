@@ -5,7 +5,8 @@ from chunk to chunk. Whoever receives verifies the digest all the same.
 """
 
 import os
-from collections.abc import AsyncIterator, Sequence
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import assert_never
@@ -19,7 +20,6 @@ from dirsync.core.reports import ContentAt, ContentOfCapture, ContentOfVersion, 
 from dirsync.disk.probe import O_READ
 from dirsync.disk.receiving import Receiving
 from dirsync.disk.root import fingerprint_of
-from dirsync.disk.staging import Staging
 from dirsync.errors import DiskError, Refusal
 from dirsync.limits import CHUNK_BYTES, INLINE_BYTES_MAX
 from dirsync.replica.capturing import HeldStates
@@ -58,6 +58,35 @@ class _Source:
         os.close(self.fd)
 
 
+class _Supply:
+    """A content on its way out, opened by the first read. A call waits for the one before it, in whatever threads.
+
+    So a descriptor is given back also where nobody waits any more for the read that opens it, and never under a read.
+    """
+
+    def __init__(self, open_source: Callable[[], _Source]) -> None:
+        self._open = open_source
+        self._turn = threading.Lock()
+        self._source: _Source | None = None
+        self._is_over = False
+
+    def read(self, offset: int, size: int) -> list[bytes]:
+        """Return chunks as a source does. Raises Refusal."""
+        with self._turn:
+            if self._is_over:
+                raise Refusal("this transfer has ended")
+            if self._source is None:
+                self._source = self._open()
+            return self._source.read(offset, size)
+
+    def close(self) -> None:
+        """Give the descriptor back."""
+        with self._turn:
+            self._is_over = True
+            if self._source is not None:
+                self._source.close()
+
+
 class Contents:
     """The contents of one replica, by reference out and by digest in."""
 
@@ -79,7 +108,7 @@ class Contents:
     async def supply(self, ref: ContentRef, offset: int) -> AsyncIterator[bytes]:
         """Yield the content from `offset` in chunks. Raises Refusal where it is not that content (any more)."""
         threads, size = self._site.threads, ref.entry.size
-        source = await threads.bulk(partial(self._open, ref, await self._kept_file(ref)))
+        source = _Supply(partial(self._open, ref, await self._kept_file(ref)))
         try:
             while offset < size:
                 chunks = await threads.bulk(partial(source.read, offset, min(_HOP_BYTES, size - offset)))
@@ -89,15 +118,18 @@ class Contents:
                     yield chunk
                     offset += len(chunk)
         finally:
-            source.close()
+            await threads.bulk(source.close)
 
     async def stage(self, digest: Digest, size: int) -> int:
         """Return how many bytes of this content are in staging already; what stands elsewhere here is copied there."""
         staging = self._site.ground.staging
-        have = min(size, await self._site.threads.bulk(partial(staging.received, digest)))
-        if have < size and await self._copy_own(digest, size, have):
+        have, is_whole = await self._site.threads.bulk(partial(staging.received, digest))
+        if is_whole:
             return size
-        return have
+        if have >= size:
+            # Every byte arrived, but the transfer was not finished: that is left to do, or it is damaged.
+            return size if await self.put(digest, size, size, _nothing()) else 0
+        return size if await self._copy_own(digest, size, have) else have
 
     async def _copy_own(self, digest: Digest, size: int, offset: int) -> bool:
         """Receive a content from ourselves; False where it is not here, or not any more."""
@@ -122,17 +154,16 @@ class Contents:
         """Receive content into staging. An interruption leaves what has arrived, to be resumed. Raises DiskError."""
         async with self._turns.of([digest]):
             threads, staging = self._site.threads, self._site.ground.staging
-            if await threads.bulk(partial(_is_whole, staging, digest, size)):
+            # The same content for another path may have arrived while this one waited for its turn.
+            if (await threads.bulk(partial(staging.received, digest)))[1]:
                 return True
-            receiving = await threads.bulk(partial(staging.receive, digest, size, offset))
-            is_over = False
+            receiving = staging.receive(digest, size, offset)
             try:
                 await self._receive(receiving, chunks)
-                is_over = True
                 return await threads.bulk(receiving.finish)
             finally:
-                if not is_over:
-                    await threads.bulk(receiving.abandon)
+                # Waits for a call that is under way: the next transfer of this content finds everything given back.
+                await threads.bulk(receiving.abandon)
 
     async def _receive(self, receiving: Receiving, chunks: AsyncIterator[bytes]) -> None:
         gathered: list[bytes] = []
@@ -208,6 +239,7 @@ class Contents:
         return content if blake3(content).digest() == ref.entry.digest else None
 
 
-def _is_whole(staging: Staging, digest: Digest, size: int) -> bool:
-    # The same content for another path may have arrived while this one waited for its turn.
-    return size > 0 and staging.received(digest) >= size
+async def _nothing() -> AsyncIterator[bytes]:
+    chunks: tuple[bytes, ...] = ()
+    for chunk in chunks:
+        yield chunk
