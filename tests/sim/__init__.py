@@ -1,0 +1,1 @@
+"""The whole system from one seed, in virtual time. See `disk` for what lies beneath it."""
