@@ -140,8 +140,8 @@ class Applying:
             staged = _copy_from(ground.staging, path, file, source)
             if staged is not None:
                 return staged
-        kept = self._versions.with_content(file.digest)
-        return None if kept is None else _copy_from(ground.staging, path, file, self._site.kept.open(kept[1]))
+        source_kept = self._versions.open_content(file.digest)
+        return None if source_kept is None else _copy_from(ground.staging, path, file, source_kept)
 
     def _swap(self, ground: Ground, prepared: Sequence[Prepared]) -> _Swapped:
         if not prepared:
