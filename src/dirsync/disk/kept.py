@@ -27,6 +27,8 @@ from dirsync.disk.syscalls import O_BINARY, clone, rename_noreplace
 from dirsync.errors import DiskError
 
 PATH_HASH_CHARS = 32
+UNFINISHED = b"new-"
+"""Begins the name of what is not known to be whole and durable: a crash may have left any part of it."""
 
 
 def path_hash(path: RelPath) -> bytes:
@@ -134,6 +136,9 @@ class KeptArea:
         result = []
         for file in sorted(self.files() - recorded):
             name = os.fsencode(file)
+            if name.startswith(UNFINISHED):
+                self.remove(file)
+                continue
             path = path_of(name[:PATH_HASH_CHARS])
             if path is None:
                 continue
@@ -176,10 +181,12 @@ class KeptArea:
 def copy_content(source: int, directory: int, name: bytes, *, is_durable: bool) -> tuple[Digest, int]:
     """Copy a whole file to a new one, sharing blocks where the file system can; return what was written.
 
-    The copy has mode 0600 and the source's time, and is removed again on an error. Raises OSError.
+    The copy has mode 0600 and the source's time, and is removed again on an error. A durable one bears its name only
+    once it is whole, and the name is durable too. Raises OSError.
     """
     status = os.fstat(source)
-    fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | O_BINARY, 0o600, dir_fd=directory)
+    made = UNFINISHED + name if is_durable else name
+    fd = os.open(made, os.O_RDWR | os.O_CREAT | os.O_EXCL | O_BINARY, 0o600, dir_fd=directory)
     try:
         if clone(source, fd):
             reading = read_whole(fd, os.fstat(fd).st_size)
@@ -190,8 +197,11 @@ def copy_content(source: int, directory: int, name: bytes, *, is_durable: bool) 
         os.utime(fd, ns=(status.st_mtime_ns, status.st_mtime_ns))
         if is_durable:
             os.fsync(fd)
+            os.rename(made, name, src_dir_fd=directory, dst_dir_fd=directory)
+            made = name
+            sync_directory(directory)
     except OSError:
-        os.unlink(name, dir_fd=directory)
+        os.unlink(made, dir_fd=directory)
         raise
     finally:
         os.close(fd)

@@ -1,7 +1,8 @@
 """Where content waits, verified, before it is swapped in: beside the state, or in the root where it must.
 
-A staged name carries the hash of its path and the digest it was staged for, so after a crash anything else found
-under it is known to be somebody's. Does not touch what is synchronised, and never gives metadata to a file.
+What is being staged is ours, whole or not. Once it is durable it gets a name that carries the hash of its path and the
+digest it was staged for, so after a crash anything else found under that is known to be somebody's. Does not touch what
+is synchronised, and never gives metadata to a file.
 """
 
 import errno
@@ -11,13 +12,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from dirsync.core.entry import Digest, File, Symlink
 from dirsync.core.paths import RelPath
-from dirsync.disk.kept import PATH_HASH_CHARS, copy_content, entry_at, path_hash
+from dirsync.disk.kept import PATH_HASH_CHARS, UNFINISHED, copy_content, entry_at, path_hash
 from dirsync.disk.probe import O_READ, lstat_at
 from dirsync.disk.reading import READ_BYTES, SparseWriter, digest_of
 from dirsync.disk.reasons import reason_of
@@ -110,9 +111,17 @@ class Staging:
 
     def directory(self, path: RelPath) -> Staged:
         """Stage an empty directory, for now with all rights for us only."""
-        with self._new(path, _NO_DIGEST) as (directory, name):
+        with self._new(path, _NO_DIGEST, is_ready=True) as (directory, name):
             os.mkdir(name, 0o700, dir_fd=directory)
             return self._staged(directory, name, _NO_DIGEST)
+
+    def ready(self, staged: Staged) -> Staged:
+        """Give what is durable the name under which it may be exchanged for what stands at its path."""
+        name = staged.name.removeprefix(UNFINISHED)
+        with mapped(), self._lock:
+            os.rename(staged.name, name, src_dir_fd=staged.directory, dst_dir_fd=staged.directory)
+            self._live[name] = self._live.pop(staged.name)
+        return replace(staged, name=name)
 
     def take(self, path: RelPath, digest: Digest) -> Staged | None:
         """Stage a content that was received whole; None where there is none.
@@ -206,9 +215,9 @@ class Staging:
         self._area.close()
 
     @contextmanager
-    def _new(self, path: RelPath, digest: Digest) -> Iterator[tuple[int, bytes]]:
+    def _new(self, path: RelPath, digest: Digest, *, is_ready: bool = False) -> Iterator[tuple[int, bytes]]:
         """Give out a fresh name, and take it back with what stands there if the block fails."""
-        name = _name(path, digest)
+        name = _name(path, digest) if is_ready else UNFINISHED + _name(path, digest)
         with mapped():
             with self._lock:
                 directory = self._area.opened()
@@ -296,6 +305,9 @@ def _is_received(name: bytes) -> bool:
 
 
 def _judge_leftover(directory: int, name: bytes, path_of: Callable[[bytes], RelPath | None]) -> Stray | None:
+    if name.startswith(UNFINISHED):
+        os.unlink(name, dir_fd=directory)
+        return None
     hashed, _, rest = name.partition(b"-")
     if _is_received(name):
         _drop_if_stale(directory, name)

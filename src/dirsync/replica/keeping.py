@@ -155,6 +155,8 @@ class Versions:
         with self._site.database.transaction() as connection:
             recorded = version_rows.files(connection).union(version_rows.discarded(connection))
         self.record([*strays, *self._site.kept.orphans(recorded | {kept.file for kept in strays}, path_of)])
+        with suppress(DiskError):  # it cannot be removed now; it is after the next apply
+            ground.staging.tidy()
 
     def clear_some(self) -> bool:
         """Give up some versions that are too old, or too much together; return whether there may be more. Blocking.
