@@ -1,7 +1,7 @@
 """Applies decided steps to the directory: guarded, kept, durable, one result each.
 
-This file owns the order: contents durable, then ready to be swapped, then the swaps, then the names. What a swap is
-stands in swap, metadata and removal; which side wins is not known here.
+This file owns the order: contents durable, then the swaps, then the names. What a swap is stands in swap, metadata
+and removal; which side wins is not known here.
 """
 
 from collections.abc import Sequence
@@ -59,7 +59,7 @@ class _Batch:
         self._root = root
         self._staging = staging
         self._kept = kept
-        self._prepared = list(prepared)
+        self._prepared = prepared
         is_few = len(prepared) <= SINGLE_SYNCS_MAX
         self._is_synced_singly = is_few or staging.is_receiving or not has_sync_file_system()
         self._stepper = Stepper(root, staging, kept, is_ignored, is_synced=self._is_synced_singly)
@@ -67,7 +67,6 @@ class _Batch:
     def run(self) -> list[Outcome]:
         """Do all of it."""
         failures = self._make_contents_durable()
-        self._make_ready(failures)
         outcomes = [failures.get(index) or self._step(each) for index, each in enumerate(self._prepared)]
         return [self._look_again(each) for each in self._make_names_durable(outcomes)]
 
@@ -99,15 +98,6 @@ class _Batch:
                 # Which content is affected is not known, and trying again would report success: trust none.
                 failures.update(dict.fromkeys(dressed, Failed(reason_of(error))))
         return failures
-
-    def _make_ready(self, failures: dict[int, Failed]) -> None:
-        for index, each in enumerate(self._prepared):
-            if each.staged is None or index in failures:
-                continue
-            try:
-                self._prepared[index] = replace(each, staged=self._staging.ready(each.staged))
-            except DiskError as error:
-                failures[index] = Failed(str(error))
 
     def _owner_of(self, prepared: Prepared) -> tuple[int, int] | None:
         if not isinstance(prepared.action.expected, File):

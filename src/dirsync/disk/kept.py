@@ -27,8 +27,8 @@ from dirsync.disk.syscalls import O_BINARY, clone, rename_noreplace
 from dirsync.errors import DiskError
 
 PATH_HASH_CHARS = 32
-UNFINISHED = b"new-"
-"""Begins the name of what is not known to be whole and durable: a crash may have left any part of it."""
+_UNFINISHED = b"new-"
+"""Begins the name of a copy that is being made: after a crash it is dropped, its original is still there."""
 
 
 def path_hash(path: RelPath) -> bytes:
@@ -47,16 +47,11 @@ class Kept:
 
 
 class KeptArea:
-    """The versions directory. Usable from several threads.
-
-    It remembers what it was given until `take_fresh`, so that a step that fails after something was set aside for it
-    leaves nothing without a record.
-    """
+    """The versions directory. Usable from several threads."""
 
     def __init__(self, state: Path) -> None:
         """Open, and make if needed, `state/versions`. Raises DiskError."""
         self._path = state / "versions"
-        self._fresh: list[Kept] = []
         with _mapped("the kept versions cannot be reached"):
             self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._fd = os.open(self._path, os.O_RDONLY)
@@ -74,16 +69,6 @@ class KeptArea:
             except FileNotFoundError:
                 pass
 
-    def kept_ns(self, file: str) -> int:
-        """Return when a file was set aside, in nanoseconds since 1970: its name says so, if it was made here."""
-        parts = file.split("-")
-        return int(parts[1]) if len(parts) == 3 and parts[1].isdecimal() else time.time_ns()
-
-    def take_fresh(self) -> list[Kept]:
-        """Return what was set aside since the last call."""
-        fresh, self._fresh = self._fresh, []
-        return fresh
-
     def files(self) -> set[str]:
         """Return the names of all kept files. Raises DiskError."""
         with _mapped("the kept versions cannot be listed"):
@@ -95,11 +80,7 @@ class KeptArea:
         Copied instead where it has further hard links (they would go on changing it) or lies on another file
         system; the name is gone afterwards. Durable after `sync`. Raises OSError, and then nothing was moved.
         """
-        file, kept = self._keep(directory, name, self._new_name(path), entry)
-        self._fresh.append(Kept(file, kept, path, Why.REPLACED))
-        return file, kept
-
-    def _keep(self, directory: int, name: bytes, target: bytes, entry: Entry) -> tuple[str, Entry]:
+        target = self._new_name(path)
         status = lstat_at(directory, name)
         if stat.S_ISREG(status.st_mode) and status.st_nlink > 1:
             return self._copied(directory, name, target, entry)
@@ -128,7 +109,7 @@ class KeptArea:
         return entry if found.digest == entry.digest else found
 
     def orphans(self, recorded: set[str], path_of: Callable[[bytes], RelPath | None]) -> list[Kept]:
-        """Return what was kept here but never recorded, because of a crash in between.
+        """Return what was kept here but never recorded, because of a crash in between; unfinished copies go.
 
         `path_of` maps a path hash back; a file whose path it does not know, or that is unreadable, is left alone.
         Raises DiskError.
@@ -136,7 +117,7 @@ class KeptArea:
         result = []
         for file in sorted(self.files() - recorded):
             name = os.fsencode(file)
-            if name.startswith(UNFINISHED):
+            if name.startswith(_UNFINISHED):
                 self.remove(file)
                 continue
             path = path_of(name[:PATH_HASH_CHARS])
@@ -169,9 +150,10 @@ class KeptArea:
             return os.fsdecode(target), entry
         source = os.open(name, O_READ, dir_fd=directory)
         try:
-            copied = copy_content(source, self._fd, target, is_durable=True)
+            copied = copy_content(source, self._fd, _UNFINISHED + target, is_durable=True)
         finally:
             os.close(source)
+        os.rename(_UNFINISHED + target, target, src_dir_fd=self._fd, dst_dir_fd=self._fd)
         os.unlink(name, dir_fd=directory)
         if isinstance(entry, File) and copied[0] != entry.digest:
             entry = replace(entry, digest=copied[0], size=copied[1])
@@ -181,12 +163,10 @@ class KeptArea:
 def copy_content(source: int, directory: int, name: bytes, *, is_durable: bool) -> tuple[Digest, int]:
     """Copy a whole file to a new one, sharing blocks where the file system can; return what was written.
 
-    The copy has mode 0600 and the source's time, and is removed again on an error. A durable one bears its name only
-    once it is whole, and the name is durable too. Raises OSError.
+    The copy has mode 0600 and the source's time, and is removed again on an error. Raises OSError.
     """
     status = os.fstat(source)
-    made = UNFINISHED + name if is_durable else name
-    fd = os.open(made, os.O_RDWR | os.O_CREAT | os.O_EXCL | O_BINARY, 0o600, dir_fd=directory)
+    fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | O_BINARY, 0o600, dir_fd=directory)
     try:
         if clone(source, fd):
             reading = read_whole(fd, os.fstat(fd).st_size)
@@ -197,11 +177,8 @@ def copy_content(source: int, directory: int, name: bytes, *, is_durable: bool) 
         os.utime(fd, ns=(status.st_mtime_ns, status.st_mtime_ns))
         if is_durable:
             os.fsync(fd)
-            os.rename(made, name, src_dir_fd=directory, dst_dir_fd=directory)
-            made = name
-            sync_directory(directory)
     except OSError:
-        os.unlink(made, dir_fd=directory)
+        os.unlink(name, dir_fd=directory)
         raise
     finally:
         os.close(fd)

@@ -1,24 +1,25 @@
 """Where content waits, verified, before it is swapped in: beside the state, or in the root where it must.
 
-What is being staged is ours, whole or not. Once it is durable it gets a name that carries the hash of its path and the
-digest it was staged for, so after a crash anything else found under that is known to be somebody's. Does not touch what
-is synchronised, and never gives metadata to a file.
+Until it is swapped in, what is staged is ours, whole or not, and its name says so. The name it gets for an exchange
+carries the hash of its path and the digest it was staged for, so after a crash anything else found under that is known
+to be somebody's. Does not touch what is synchronised, and never gives metadata to a file.
 """
 
 import errno
 import os
 import secrets
+import stat
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from dirsync.core.entry import Digest, File, Symlink
 from dirsync.core.paths import RelPath
-from dirsync.disk.kept import PATH_HASH_CHARS, UNFINISHED, copy_content, entry_at, path_hash
+from dirsync.disk.kept import PATH_HASH_CHARS, copy_content, entry_at, path_hash
 from dirsync.disk.probe import O_READ, lstat_at
 from dirsync.disk.reading import READ_BYTES, SparseWriter, digest_of
 from dirsync.disk.reasons import reason_of
@@ -30,6 +31,8 @@ from dirsync.errors import DiskError
 
 _NO_DIGEST = Digest(bytes(32))
 """In the name of what is taken out of the tree without anything to take its place: matches no content."""
+_OURS = b"new-"
+"""Begins the name of what was staged and never swapped: after a crash it is dropped, whatever became of it."""
 _STALE_SECONDS = 7 * 86_400
 """A transfer that was not resumed for so long is dropped."""
 UNCLAIMED_MAX = 32
@@ -46,6 +49,11 @@ class Staged:
     digest: Digest
     device: int
     inode: int
+
+    @property
+    def swap_name(self) -> bytes:
+        """The name under which it is exchanged, and under which what comes out is found."""
+        return self.name.removeprefix(_OURS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,17 +119,9 @@ class Staging:
 
     def directory(self, path: RelPath) -> Staged:
         """Stage an empty directory, for now with all rights for us only."""
-        with self._new(path, _NO_DIGEST, is_ready=True) as (directory, name):
+        with self._new(path, _NO_DIGEST) as (directory, name):
             os.mkdir(name, 0o700, dir_fd=directory)
             return self._staged(directory, name, _NO_DIGEST)
-
-    def ready(self, staged: Staged) -> Staged:
-        """Give what is durable the name under which it may be exchanged for what stands at its path."""
-        name = staged.name.removeprefix(UNFINISHED)
-        with mapped(), self._lock:
-            os.rename(staged.name, name, src_dir_fd=staged.directory, dst_dir_fd=staged.directory)
-            self._live[name] = self._live.pop(staged.name)
-        return replace(staged, name=name)
 
     def take(self, path: RelPath, digest: Digest) -> Staged | None:
         """Stage a content that was received whole; None where there is none.
@@ -160,15 +160,21 @@ class Staging:
         """
         return Receiving(digest, size, offset, partial(self._begin, digest), partial(self._end, digest))
 
+    def expose(self, staged: Staged) -> bytes:
+        """Give it the name under which it is exchanged, now that it is whole and durable. Raises OSError."""
+        os.rename(staged.name, staged.swap_name, src_dir_fd=staged.directory, dst_dir_fd=staged.directory)
+        return staged.swap_name
+
     def discard(self, staged: Staged) -> None:
         """Remove something staged that is not wanted any more.
 
         Fine where it was swapped in already; what may stand under its name by then is not ours and stays.
         """
         with mapped():
-            with suppress(FileNotFoundError):
-                if lstat_at(staged.directory, staged.name).st_ino == staged.inode:
-                    self._drop(staged.directory, staged.name)
+            for name in (staged.name, staged.swap_name):
+                with suppress(FileNotFoundError):
+                    if lstat_at(staged.directory, name).st_ino == staged.inode:
+                        self._drop(staged.directory, name)
             self._forget(staged.name)
 
     def reserve(self, path: RelPath) -> tuple[int, bytes]:
@@ -215,9 +221,9 @@ class Staging:
         self._area.close()
 
     @contextmanager
-    def _new(self, path: RelPath, digest: Digest, *, is_ready: bool = False) -> Iterator[tuple[int, bytes]]:
+    def _new(self, path: RelPath, digest: Digest) -> Iterator[tuple[int, bytes]]:
         """Give out a fresh name, and take it back with what stands there if the block fails."""
-        name = _name(path, digest) if is_ready else UNFINISHED + _name(path, digest)
+        name = _OURS + _name(path, digest)
         with mapped():
             with self._lock:
                 directory = self._area.opened()
@@ -249,14 +255,8 @@ class Staging:
         return False
 
     def _drop(self, directory: int, name: bytes) -> None:
-        try:
-            os.unlink(name, dir_fd=directory)
-        except FileNotFoundError:
-            pass
-        except OSError as error:
-            if error.errno not in (errno.EISDIR, errno.EPERM):
-                raise
-            os.rmdir(name, dir_fd=directory)
+        with suppress(FileNotFoundError):
+            _remove(directory, name)
         self._forget(name)
 
     def _forget(self, name: bytes) -> None:
@@ -301,29 +301,34 @@ def _name(path: RelPath, digest: Digest) -> bytes:
 
 def _is_received(name: bytes) -> bool:
     """Return whether this is the name of a received content, not of what is staged for a path."""
-    return len(name.partition(b"-")[0]) != PATH_HASH_CHARS
+    return not name.startswith(_OURS) and len(name.partition(b"-")[0]) != PATH_HASH_CHARS
 
 
 def _judge_leftover(directory: int, name: bytes, path_of: Callable[[bytes], RelPath | None]) -> Stray | None:
-    if name.startswith(UNFINISHED):
-        os.unlink(name, dir_fd=directory)
+    if name.startswith(_OURS):
+        _remove(directory, name)
         return None
     hashed, _, rest = name.partition(b"-")
     if _is_received(name):
         _drop_if_stale(directory, name)
         return None
-    try:
-        os.rmdir(name, dir_fd=directory)
-    except NotADirectoryError:
-        pass
-    else:
-        return None
+    if stat.S_ISDIR(lstat_at(directory, name).st_mode):
+        return None  # came out where a file was expected, and could not go back: not ours to drop
     entry = entry_at(directory, name)
     digest = digest_of(entry.target) if isinstance(entry, Symlink) else entry.digest
     if digest.hex().encode() == rest.partition(b"-")[0]:
         os.unlink(name, dir_fd=directory)
         return None
     return Stray(path_of(hashed), entry, directory, name)
+
+
+def _remove(directory: int, name: bytes) -> None:
+    try:
+        os.unlink(name, dir_fd=directory)
+    except OSError as error:
+        if error.errno not in (errno.EISDIR, errno.EPERM):
+            raise
+        os.rmdir(name, dir_fd=directory)
 
 
 def _drop_if_stale(directory: int, name: bytes) -> None:

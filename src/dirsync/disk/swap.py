@@ -49,15 +49,16 @@ class Swapper:
         if isinstance(seen, Refused | Failed):
             return seen
         ours = lstat_at(staged.directory, staged.name)
+        out = self._staging.expose(staged)
         try:
-            syscalls.rename_exchange(staged.directory, staged.name, directory, name)
+            syscalls.rename_exchange(staged.directory, out, directory, name)
         except FileNotFoundError:
             return Refused(observe(directory, name, known))
-        if not is_same(lstat_at(staged.directory, staged.name), seen.fingerprint):
+        if not is_same(lstat_at(staged.directory, out), seen.fingerprint):
             self._put_back(staged, directory, name, ours)
             return Refused(observe(directory, name, known))
         try:
-            file, entry = self._kept.keep(staged.directory, staged.name, path, expected)
+            file, entry = self._kept.keep(staged.directory, out, path, expected)
         except OSError:
             self._put_back(staged, directory, name, ours)
             raise
@@ -122,14 +123,14 @@ class Swapper:
     def _put_back(self, staged: Staged, directory: int, name: bytes, ours: os.stat_result) -> None:
         """Exchange again. What comes out must be ours; otherwise it is newer than what went back and stays instead."""
         try:
-            syscalls.rename_exchange(staged.directory, staged.name, directory, name)
+            syscalls.rename_exchange(staged.directory, staged.swap_name, directory, name)
         except FileNotFoundError:
             # Removed meanwhile: the surprise goes back to where its owner last saw it.
-            self._give_back(staged.directory, staged.name, directory, name)
+            self._give_back(staged.directory, staged.swap_name, directory, name)
             return
-        came_out = lstat_at(staged.directory, staged.name)
+        came_out = lstat_at(staged.directory, staged.swap_name)
         if (came_out.st_ino, came_out.st_size, came_out.st_mtime_ns) != (ours.st_ino, ours.st_size, ours.st_mtime_ns):
-            syscalls.rename_exchange(staged.directory, staged.name, directory, name)
+            syscalls.rename_exchange(staged.directory, staged.swap_name, directory, name)
             self._staging.release(staged.name)
 
     def _give_back(self, aside: int, out: bytes, directory: int, name: bytes) -> None:
