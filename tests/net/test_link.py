@@ -1,6 +1,7 @@
 """One transport: payloads whole and in order, and nobody made to hold more than it has room for."""
 
 import asyncio
+import socket
 
 import pytest
 
@@ -58,6 +59,18 @@ async def test_what_arrived_before_the_end_can_still_be_taken(links):
         await far.receive()
     with pytest.raises(Unreachable):
         far.send(b"too late")
+
+
+async def test_a_broken_link_is_written_to_no_more(caplog):
+    ours, theirs = socket.socketpair()
+    link = Link()
+    await asyncio.get_running_loop().create_connection(lambda: link, sock=ours)
+    theirs.close()
+    with pytest.raises(Unreachable):
+        for _ in range(20):
+            link.send(b"nobody reads this")
+    assert not caplog.records, "asyncio complained"
+    await link.close(1)
 
 
 async def test_whoever_waits_is_told_of_the_end(links):

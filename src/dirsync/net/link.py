@@ -114,6 +114,9 @@ class Link(asyncio.BufferedProtocol):
         frame = encode_frame(payload)
         if self.error is not None:
             raise self.error
+        if self.transport.is_closing():
+            # It broke while something was sent, and asyncio, which tells us in a moment, would complain of every frame.
+            raise Unreachable(reason_of(None))
         self.transport.write(frame)
         if self.transport.get_write_buffer_size() > UNSENT_BYTES_MAX:
             self._end(Unreachable("the far end does not read what is sent to it"))
