@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test faults check bench locks clean
+.PHONY: help run test faults torture check bench locks clean
 
 help: ## Show what can be made.
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -17,6 +17,12 @@ test: $(VENV)/.dev ## Run the tests.
 
 faults: $(VENV)/.dev ## Run the long tests in which disks, networks and power fail (as root, to run them all).
 	$(BIN)/pytest -n 2 --dist loadfile -m faults
+
+torture: $(VENV)/.dev ## Kill servers at every call that changes a file [MINUTES= ONLY=scenario:point FROM= SEED= JOBS=].
+ifeq ($(ONLY)$(FROM),)
+	$(BIN)/pytest -n 2 -m torture --timeout 600
+endif
+	$(BIN)/python -m tests.torture $(TORTURE)
 
 check: $(VENV)/.dev ## Check format, lint, types and the layers.
 	$(BIN)/ruff format --check .
@@ -38,6 +44,9 @@ clean: ## Remove what was built, not what was synchronised.
 
 COMPILE := --quiet --generate-hashes --allow-unsafe --strip-extras --build-deps-for wheel --build-deps-for editable \
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-header
+
+TORTURE = $(if $(MINUTES),--minutes $(MINUTES)) $(if $(ONLY),--only '$(ONLY)') $(if $(FROM),--from '$(FROM)') \
+	$(if $(SEED),--seed $(SEED)) $(if $(JOBS),--jobs $(JOBS))
 
 # An existing environment is brought up to date, not replaced.
 $(BIN)/python:

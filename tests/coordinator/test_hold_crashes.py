@@ -1,6 +1,6 @@
-"""A kill of Server A at every step of lock, enqueue and drain: nothing is lost, doubled or out of order.
+"""A kill of Server A at the steps of lock, enqueue and drain: nothing is lost, doubled or out of order.
 
-The story is told again and again; each time the server is killed one step later, everything in memory is gone, and
+The story is told again and again; each time the server is killed at a later step, everything in memory is gone, and
 another server takes up what is on disk. Whoever asked for something and got no answer asks again. Or not the server
 ends but its connection to Server B, at every step that uses it.
 """
@@ -24,6 +24,14 @@ OTHER = RelPath(b"other")
 STEPS_MAX = 2_000
 LARGE = b"large" * 500
 """Supplied in more than one chunk."""
+
+
+@pytest.fixture(
+    params=[pytest.param(5, id="sample"), pytest.param(1, id="all", marks=pytest.mark.torture)],
+)
+def stride(request) -> int:
+    """Every how many steps there is an interruption; a torture is one at each."""
+    return request.param
 
 
 @pytest.fixture
@@ -159,10 +167,10 @@ def _told_with_one_cut(directory, make, at):
     return run(tell())
 
 
-def _interrupt(directory, make, check):
-    """Have a story interrupted at every step, in either way, and check the outcome each time."""
+def _interrupt(directory, make, check, stride):
+    """Have a story interrupted at every step, or each `stride`-th, in either way, and check the outcome each time."""
     for tell in (_told_with_one_death, _told_with_one_cut):
-        for at in range(1, STEPS_MAX):
+        for at in range(1, STEPS_MAX, stride):
             story, death = tell(directory / f"{tell.__name__}{at}", make, at)
             check(story, f"{tell.__name__} at step {at}: {death.steps[-1]}")
             if not death.has_come:
@@ -183,7 +191,7 @@ def _begin():
     return (write(Role.A, b"original"), settle, lock)
 
 
-def test_lock_enqueue_and_drain(state: Path) -> None:
+def test_lock_enqueue_and_drain(state: Path, stride: int) -> None:
     def make():
         return Story(
             *_begin(),
@@ -200,10 +208,10 @@ def test_lock_enqueue_and_drain(state: Path) -> None:
         a, b = _trees(story)
         assert a == b, step
 
-    _interrupt(state, make, check)
+    _interrupt(state, make, check, stride)
 
 
-def test_edits_of_a_join_the_queue(state: Path) -> None:
+def test_edits_of_a_join_the_queue(state: Path, stride: int) -> None:
     def make():
         return Story(
             *_begin(),
@@ -222,10 +230,10 @@ def test_edits_of_a_join_the_queue(state: Path) -> None:
         a, b = _trees(story)
         assert a == b, step
 
-    _interrupt(state, make, check)
+    _interrupt(state, make, check, stride)
 
 
-def test_a_lock_in_the_middle_of_a_drain(state: Path) -> None:
+def test_a_lock_in_the_middle_of_a_drain(state: Path, stride: int) -> None:
     def make():
         return Story(
             *_begin(),
@@ -241,10 +249,10 @@ def test_a_lock_in_the_middle_of_a_drain(state: Path) -> None:
         a, b = _trees(story)
         assert a == b, step
 
-    _interrupt(state, make, check)
+    _interrupt(state, make, check, stride)
 
 
-def test_states_that_nobody_waits_for(state: Path) -> None:
+def test_states_that_nobody_waits_for(state: Path, stride: int) -> None:
     """B goes on without waiting for anything, whatever becomes of A."""
     contents = [b"state %d" % number for number in range(4)]
 
@@ -265,4 +273,4 @@ def test_states_that_nobody_waits_for(state: Path) -> None:
         a, b = _trees(story)
         assert a == b, step
 
-    _interrupt(state, make, check)
+    _interrupt(state, make, check, stride)

@@ -342,7 +342,7 @@ class SimOS(NameCalls):
 
     def _changed(self, node):
         node.ctime_ns = node.fs.stamp()
-        self.disk.tell("attrib", node.parent, node.name, node)
+        self.disk.tell("attrib", None, b"", node)
 
 
 class _SimPaths:

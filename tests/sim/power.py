@@ -49,7 +49,8 @@ def _put(directory, name, node):
         directory.children.pop(name, None)
         return
     directory.children[name] = node
-    node.parent, node.name = directory, name
+    if node.children is not None:
+        node.parent, node.name = directory, name
 
 
 def _kept_by_journal(pending, rng, written_ns):

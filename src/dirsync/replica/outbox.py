@@ -25,15 +25,13 @@ _Key = tuple[int, RelPath] | int
 
 
 class Outbox:
-    """Reports in order, for one taker at a time."""
+    """Reports in order, for one taker at a time. A report that supersedes another takes its place."""
 
     def __init__(self) -> None:
         self._waiting: dict[_Key, _Waiting] = {}
         self._number = 0
         self._turns = 0
         self._taken = 0
-        self.serial = 0
-        """How many states were reported since the start of the server."""
         self._bytes = 0
         self._is_open = False
         self._has_some = asyncio.Event()
@@ -50,18 +48,17 @@ class Outbox:
         key = (self._turns, change.path)
         before = self._waiting.get(key)
         if before is not None:
-            # To the end, so that reports come by their serials.
-            self._remove(key)
+            self._bytes -= _content_bytes(before.report)
             change = _with_content_of(before.report, change)
         if change.content is not None and self._bytes + len(change.content) > PENDING_INLINE_BYTES_MAX:
             change = replace(change, content=None)
-        self._add(key, self._numbered(change), since)
+        self._add(key, change, since)
 
     def capture(self, change: Change, since: float) -> None:
         """Report a captured state, after everything before it."""
         if self._is_open:
             self._number += 1
-            self._add(self._number, self._numbered(change), since)
+            self._add(self._number, change, since)
 
     def turn(self, report: Lost | Back) -> None:
         """Report that the root was lost or is back."""
@@ -110,10 +107,6 @@ class Outbox:
             self._remove(key)
         self._taken += len(taken)
         return taken
-
-    def _numbered(self, change: Change) -> Change:
-        self.serial += 1
-        return replace(change, serial=self.serial)
 
     def _add(self, key: _Key, report: Report, since: float) -> None:
         self._waiting[key] = _Waiting(report, since)

@@ -1,0 +1,106 @@
+"""One point of a sweep: a scenario told on a fresh copy of its prepared home, with a death at one call, and checked."""
+
+import shutil
+import time
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.e2e.servers import Tree, tree_of
+from tests.torture import checks
+from tests.torture.home import Home
+from tests.torture.play import Play
+from tests.torture.processes import Stuck
+from tests.torture.scenarios import Scenario, seed
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a point. `calls` is how many were counted, `call` the one at which the server died."""
+
+    calls: int
+    has_died: bool
+    call: str
+    seconds: float
+    fault: str = ""
+
+
+class Prepared:
+    """A scenario with its home, ready to be copied, and what must stand there at the end."""
+
+    def __init__(self, scenario: Scenario, directory: Path) -> None:
+        self.scenario = scenario
+        self._directory = directory
+        self._home = Home(directory / "prepared")
+        self._home.make()
+        seed(self._home.directory("a"))
+        play = Play(self._home)
+        try:
+            for role in "ab":
+                play.start(role)
+            play.wait_ready("a", "b")
+            play.settle()
+            scenario.prepare(play)
+            play.settle()
+            play.stop_all()
+            self._expected = self._modelled()
+            scenario.between(play)
+            play.note_values()
+            self._values = play.values
+        finally:
+            play.close()
+
+    def _modelled(self) -> Tree | None:
+        if self.scenario.model is None:
+            return None
+        model = self._directory / "model" / "tree"
+        model.parent.mkdir()
+        shutil.copytree(self._home.directory("a"), model, symlinks=True)
+        self.scenario.model(model)
+        return tree_of(model)
+
+    def tell(self, kill_at: int = 0, *, is_after: bool = False) -> Outcome:
+        """Tell it once, with a death at this call, or right after it; 0 for nobody dies."""
+        began = time.monotonic()
+        home = self._home.copied(self._directory / f"{kill_at}{'+' if is_after else ''}")
+        play = Play(home, self.scenario.victim, self.scenario.before)
+        play.values.update(self._values)
+        fault = ""
+        try:
+            self._tell(play, kill_at, is_after)
+        except (AssertionError, Stuck) as error:
+            fault = f"{error}" or traceback.format_exc(limit=-2)
+        finally:
+            calls = play.control.count
+            call = play.control.call(kill_at)
+            play.close()
+            home.remove()
+        return Outcome(calls, play.has_died, call, time.monotonic() - began, fault)
+
+    def _tell(self, play: Play, kill_at: int, is_after: bool) -> None:
+        scenario, home = self.scenario, play.home
+        outside = home.outside_tree()
+        victim, other = scenario.victim, "b" if scenario.victim == "a" else "a"
+        if scenario.is_at_start:
+            play.start(other)
+            play.wait_ready(other)
+            play.control.arm(kill_at, is_after=is_after)
+            play.start(victim)
+        else:
+            for role in "ab":
+                play.start(role)
+            play.wait_ready("a", "b")
+            play.settle()
+            play.control.arm(kill_at, is_after=is_after)
+        scenario.act(play)
+        play.control.disarm()
+        play.settle()
+        scenario.check(play)
+        checks.check_trees(home, self._expected)
+        checks.check_quiet(play)
+        checks.check_said(play)
+        checks.check_kept(play, scenario.kept)
+        play.kill_all()
+        for role in "ab":
+            checks.check_state(home, role)
+        checks.check_outside(home, outside)
