@@ -9,7 +9,7 @@ import os
 import posixpath
 import stat
 
-from tests.sim.disk import FIRST_DESCRIPTOR, TOP
+from tests.sim.disk import FIRST_DESCRIPTOR, TOP, running
 from tests.sim.names import NameCalls
 from tests.sim.nodes import failure
 
@@ -212,6 +212,8 @@ class SimOS(NameCalls):
             raise failure(errno.EROFS)
         node.fs.change(node)
         node.fs.set_data(node, data)
+        process = running.get()
+        node.is_persons = process is None or not process.is_watched
 
     # Durability
 

@@ -343,20 +343,28 @@ class SimDisk:
         return b"/" + b"/".join(reversed(names))
 
     def real_path(self, path):
-        """Return an absolute path with the links in it resolved; from what is missing on it stays as it is."""
-        head, tail = path, []
-        while head != b"/":
+        """Return an absolute path with the links in it resolved, as far as anything is there."""
+        names = path.split(b"/")
+        names.reverse()
+        found, links = b"", 0
+        while names:
+            name = names.pop()
+            if name in (b"", b"."):
+                continue
+            if name == b"..":
+                found = found.rpartition(b"/")[0]
+                continue
             try:
-                directory, name, node = self.walk(self.root, head, follows=True)
+                node = self.walk(self.root, found + b"/" + name, follows=False)[2]
             except OSError:
                 node = None
-            if node is not None:
-                found = self.path_of(node) if node.children is not None else self.path_of(directory) + b"/" + name
-                return b"/".join([found, *reversed(tail)])
-            head, _, last = head.rstrip(b"/").rpartition(b"/")
-            head = head or b"/"
-            tail.append(last)
-        return path
+            if node is not None and node.is_link and links < LINKS_MAX:
+                links += 1
+                names.extend(reversed(node.data.split(b"/")))
+                found = b"" if node.data[0] == _SLASH else found
+            else:
+                found += b"/" + name
+        return found or b"/"
 
 
 def _expand(target, names, root, node):

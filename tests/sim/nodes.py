@@ -30,6 +30,7 @@ class Node:
         "fs",
         "gid",
         "inode",
+        "is_persons",
         "is_unwritable",
         "last_op",
         "lease",
@@ -67,6 +68,7 @@ class Node:
         self.writers = 0
         self.lease = None
         self.locker = None
+        self.is_persons = True  # its content was last changed by somebody who is no watched process
         self.is_unwritable = False  # a sync of it failed: what it held then never reaches the disk
         self.states = None
         self.last_op = None

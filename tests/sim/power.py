@@ -6,14 +6,28 @@ undone as a whole, either all up to a moment (a journal), or each for itself, as
 What is older than the kernel waits before it writes is kept.
 """
 
+from dataclasses import dataclass
+
 from tests.sim.nodes import BLOCK_BYTES
 
 WRITTEN_SECONDS = 35
 """The kernel writes out by itself what is older than this."""
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a boot finds changed: contents that people wrote and are gone, and contents that were not there before."""
+
+    lost: frozenset[bytes]
+    made: frozenset[bytes]
+
+
 def power_cut(machine, rng):
-    """Take the power from a machine: nothing runs, nothing is open, its file systems are as a boot finds them."""
+    """Take the power from a machine: nothing runs, nothing is open, its file systems are as a boot finds them.
+
+    Returns what changed, for who keeps the books: that a program of the product lost something is not excused here.
+    """
+    before = _contents(machine)
     for process in list(machine.processes):
         machine.disk.kill(process)
     for number, file in list(machine.disk.descriptors.items()):
@@ -21,6 +35,22 @@ def power_cut(machine, rng):
             machine.disk.release(number)
     for fs in machine.file_systems:
         _cut(fs, rng, machine.now() - WRITTEN_SECONDS * 1_000_000_000)
+    after = _contents(machine)
+    lost = frozenset(content for content, is_persons in before.items() if is_persons and content not in after)
+    return Found(lost, frozenset(after.keys() - before.keys()))
+
+
+def _contents(machine):
+    """Return the contents of the files of a machine, and whether a person wrote them."""
+    found = {}
+    pending = [fs.root for fs in machine.file_systems]
+    while pending:
+        for node in pending.pop().children.values():
+            if node.children is not None:
+                pending.append(node)
+            elif node.is_file:
+                found[node.data] = found.get(node.data, False) or node.is_persons
+    return found
 
 
 def _cut(fs, rng, written_ns):
