@@ -60,6 +60,11 @@ SCAN_DURATION_FACTOR_BLIND = 100
 BURST_HINTS = 4_000
 """So many hints at once may have overflowed a queue: scan."""
 
+KEPT_BYTES_MIN = 4096
+"""What a kept version counts at least: so the limit of their size bounds their number too."""
+KEPT_CLEARED_AT_ONCE = 256
+"""Kept versions that are given up in one transaction."""
+
 RETRY_FIRST_SECONDS = 0.5
 RETRY_MAX_SECONDS = 30.0
 """A file that failed is tried again within these."""

@@ -84,6 +84,26 @@ class TestFailures:
             assert not world.said(EventName.ERROR)
             assert [fields["winner"] for fields in world.said(EventName.CONFLICT, X)] == ["b"]
 
+    @pytest.mark.parametrize("is_during", [False, True], ids=["after the result", "before the result"])
+    @in_virtual_time
+    async def test_a_report_made_before_an_apply_and_taken_late_is_old(self, tmp_path, is_during):
+        async with World(tmp_path) as world:
+            world.b.write(X, b"1")
+            await world.start()
+            world.b.gates["reports"] = asyncio.Event()
+            world.b._report(Change(X, world.b._tree[X].entry))
+            world.b.gates["applied"] = asyncio.Event()
+            world.a.write(X, b"2")
+            await world.until(lambda: world.b.read(X) == b"2")
+            for gate in ("reports", "applied") if is_during else ("applied", "reports"):
+                world.b.gates.pop(gate).set()
+                await asyncio.sleep(1)
+            await world.settle()
+            assert world.b.read(X) == b"2"
+            assert world.coordinator.is_in_sync
+            assert not world.said(EventName.ERROR)
+            assert not world.a.fetched
+
     @pytest.mark.parametrize("method", ["apply", "fetch", "stage", "put", "supply"])
     @pytest.mark.parametrize(
         "error", [Unreachable, RootLost, Refusal, RemoteProtocolError, StateError, DiskError], ids=lambda e: e.__name__

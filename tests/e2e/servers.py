@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 SECONDS_MAX = 40.0
 _BIN = Path(sys.executable).parent
@@ -222,6 +223,11 @@ class Pair:
         """Return the rows of `lab3 ls --json`."""
         rows: list[Said] = json.loads(self.lab3("ls", "--json"))["files"]
         return rows
+
+    def status(self) -> dict[str, Any]:
+        """Return what `dirsync status --json` prints."""
+        shown: dict[str, Any] = json.loads(self.command("dirsync", "status", "--json").stdout)
+        return shown
 
     def settle(self) -> Tree:
         """Have dirsync say that it is in sync, compare the trees independently, and return the one they are."""

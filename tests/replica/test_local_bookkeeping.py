@@ -82,7 +82,7 @@ def test_what_is_only_looked_at_later_holds_nobody_up():
     assert pending.take(4, 5.0) == [A]
 
 
-async def test_a_report_takes_the_place_of_the_one_it_supersedes():
+async def test_a_report_replaces_the_one_it_supersedes_and_comes_by_its_serial():
     outbox = Outbox()
     outbox.change(Change(A, None), 0.0)
     outbox.restart()
@@ -93,8 +93,9 @@ async def test_a_report_takes_the_place_of_the_one_it_supersedes():
     outbox.change(Change(A, Directory(0o755)), 0.0)
     assert outbox.reported == 4
     taken = await outbox.take()
-    assert [(change.path, change.capture) for change in taken] == [(A, 0), (B, 0), (C, 1), (C, 2)]
-    assert taken[0].found == Directory(0o755)
+    assert [(change.path, change.capture) for change in taken] == [(B, 0), (C, 1), (C, 2), (A, 0)]
+    assert taken[-1].found == Directory(0o755)
+    assert [change.serial for change in taken] == [2, 3, 4, outbox.serial]
     assert outbox.reported == 4
 
 

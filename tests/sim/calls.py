@@ -344,7 +344,7 @@ class SimOS(NameCalls):
 
     def _changed(self, node):
         node.ctime_ns = node.fs.stamp()
-        self.disk.tell("attrib", None, b"", node)
+        self.disk.tell("attrib", node.parent, node.name, node)
 
 
 class _SimPaths:

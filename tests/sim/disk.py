@@ -215,7 +215,7 @@ class SimDisk:
             self.release(number)
 
     def tell(self, kind, directory, name, node):
-        """Tell the listeners what happened to a name (of metadata: to a node), as inotify would."""
+        """Tell the listeners what happened to a name, as inotify would."""
         for listener in self.listeners:
             listener(kind, directory, name, node)
 
@@ -334,7 +334,7 @@ class SimDisk:
         return child.mounted if child is not None and child.mounted is not None else child
 
     def path_of(self, node):
-        """Return the absolute path of a directory that is there."""
+        """Return the absolute path of a directory that is there; of anything else, that of the name it got last."""
         names = []
         while node is not self.root:
             node = node.mounted_on or node

@@ -60,7 +60,7 @@ class Node:
         self.xattrs = {}
         self.children = {} if stat.S_ISDIR(mode) else None
         self.links = 0
-        self.parent = None  # of a directory: the one it is in, itself for a root
+        self.parent = None  # the directory it was last given a name in; itself for a root
         self.name = b""
         self.mounted = None
         self.mounted_on = None
@@ -248,8 +248,7 @@ class FileSystem:
                 del directory.children[name]
             else:
                 directory.children[name] = after
-                if after.children is not None:
-                    after.parent, after.name = directory, name
+                after.parent, after.name = directory, name
             directory.mtime_ns = directory.ctime_ns = now
             if before is not None:
                 before.links -= 1

@@ -79,8 +79,7 @@ def _put(directory, name, node):
         directory.children.pop(name, None)
         return
     directory.children[name] = node
-    if node.children is not None:
-        node.parent, node.name = directory, name
+    node.parent, node.name = directory, name
 
 
 def _kept_by_journal(pending, rng, written_ns):

@@ -56,6 +56,7 @@ class FakeReplica:
         self._captures = {}
         self._reports = []
         self._taken = 0
+        self._serial = 0
         self._has_reports = asyncio.Event()
         self._clock_ns = 1_700_000_000_000_000_000
         self._is_lost = False
@@ -222,6 +223,9 @@ class FakeReplica:
         self._report(Change(path, standing.entry, capture=number))
 
     def _report(self, report):
+        if isinstance(report, Change):
+            self._serial += 1
+            report = replace(report, serial=self._serial)
         self._reports.append(report)
         self._has_reports.set()
 
@@ -279,4 +283,4 @@ class FakeReplica:
         if action.renamed_from is not None:
             self._put(action.renamed_from, ABSENT)
         self._put(action.path, Standing(action.intended, content))
-        return Applied(action.intended, kept, is_renamed=action.renamed_from is not None)
+        return Applied(action.intended, kept, is_renamed=action.renamed_from is not None, serial=self._serial)

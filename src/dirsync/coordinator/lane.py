@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import assert_never
 
 from dirsync.coordinator.pair import Pair, Trouble
+from dirsync.coordinator.report_ages import ReportAges
 from dirsync.coordinator.tally import Tally
 from dirsync.coordinator.transfers import Transfers, with_progress
 from dirsync.core.entry import ChangeKind, Directory, Entry, File, Role, Symlink, change_kind, same_content, size_of
@@ -56,8 +57,7 @@ class Lane:
         # Where the source held what shall be when it was planned: once it is applied, both have held it.
         self._shared: set[RelPath] = set()
         self._applying: dict[RelPath, asyncio.Event] = {}
-        # Reported anew while an apply of it was under way: the report may be the later state of the two.
-        self._overtaken: set[RelPath] = set()
+        self._ages = ReportAges()
         self._slots = asyncio.Semaphore(_APPLIES_MAX)
 
     def open(self, target: FullReplica, source: FullReplica) -> None:
@@ -67,6 +67,7 @@ class Lane:
     def close(self) -> None:
         """A replica was lost: drop what has not been applied. It is planned anew from what is found later."""
         self._target = self._source = None
+        self._ages = ReportAges()
         self._shared.clear()
         self._end(*self._transfers.drop())
         while not self._batches.empty():
@@ -92,10 +93,9 @@ class Lane:
         if batch:
             self._batches.put_nowait(batch)
 
-    def note_report(self, path: RelPath) -> None:
-        """The target has reported a state of `path`."""
-        if path in self._applying:
-            self._overtaken.add(path)
+    def is_news(self, path: RelPath, serial: int) -> bool:
+        """Take note of a report of the target; return whether it is later than the last apply of the path."""
+        return self._ages.is_news(path, serial, is_applying=path in self._applying)
 
     async def wait_applied(self, path: RelPath) -> None:
         """Wait until no apply of `path` is under way."""
@@ -143,7 +143,7 @@ class Lane:
             for step in steps:
                 for path in _paths(step.action):
                     self._applying.pop(path, None)
-                    self._overtaken.discard(path)
+                    self._ages.ended(path)
 
     async def _with_contents(self, batch: list[Action], source: FullReplica) -> list[Step]:
         """Give each action the small content it needs; a content the target has somewhere is not sent."""
@@ -218,8 +218,8 @@ class Lane:
                 since = self._pair.detected_seconds(action.path, now)
                 self._pair.troubles.pop(action.path, None)
                 if action.renamed_from is not None:
-                    self._applied(action.renamed_from, None, now)
-                self._applied(action.path, result.entry, now)
+                    self._applied(action.renamed_from, None, result.serial, now)
+                self._applied(action.path, result.entry, result.serial, now)
                 self._announce(action, result, now - since)
             case Refused():
                 found = {action.path: result.found}
@@ -241,9 +241,9 @@ class Lane:
             case _:
                 assert_never(result)
 
-    def _applied(self, path: RelPath, entry: Entry | None, now: float) -> None:
+    def _applied(self, path: RelPath, entry: Entry | None, serial: int, now: float) -> None:
         """Take note of what the target holds now; what the source did since is a change of that."""
-        if path not in self._overtaken:
+        if self._ages.is_latest(path, serial):
             self._pair.observe(self._role, path, entry, now)
         if path in self._shared:
             self._pair.agree(path, entry)

@@ -205,9 +205,10 @@ class Coordinator:
         """Note a change; False where the replica still captures a name that is not locked any more."""
         at = asyncio.get_running_loop().time() - change.age_ms / 1000
         self._generation += 1
+        if not self.lanes[role].is_news(change.path, change.serial) and not change.capture:
+            return True
         if change.found != self.pair.views.get(role, change.path):
             self.pair.troubles.pop(change.path, None)
-        self.lanes[role].note_report(change.path)
         if change.content is not None:
             self.pair.keep_inline(role, change.path, change.content)
         elif not _is_same_file_content(self.pair.views.get(role, change.path), change.found):

@@ -3,7 +3,7 @@
 They are plain values, so they live here, below both the wire that carries them and the replicas that use them.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from dirsync.core.entry import Digest, Entry, File, Observed
 from dirsync.core.listing import Standing
@@ -17,7 +17,7 @@ class Change:
 
     `content` rides along where the file is small and the other side probably lacks it. `capture` is not 0 where the
     name is held: the number under which this state's content is kept until it is released. `age_ms` is the time
-    from detection to this report.
+    from detection to this report. `serial` counts what the replica had reported by then, across snapshots.
     """
 
     path: RelPath
@@ -25,6 +25,7 @@ class Change:
     content: bytes | None = None
     capture: int = 0
     age_ms: float = 0.0
+    serial: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +101,14 @@ class Step:
 class Applied:
     """The step was done and is durable. `kept` is the id of the version that was set aside, if one was.
 
-    `entry` is what stands there now (the intended entry); `is_renamed` where it was done as one rename.
+    `entry` is what stands there now (the intended entry); `is_renamed` where it was done as one rename. Of the reports
+    about the path, those with a larger serial than this one were made after it, the others before: they may come later.
     """
 
     entry: Entry | None
     kept: str | None = None
     is_renamed: bool = False
+    serial: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

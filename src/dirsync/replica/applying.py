@@ -75,6 +75,7 @@ class Applying:
                 await self._save_names(paths)
                 swapped = await site.threads.apply(partial(self._swap, ground, prepared))
                 doubtful = await self._take_note(prepared, swapped.outcomes, is_own_edit)
+                serial = site.outbox.serial  # still parked: whatever these paths were reported as, was before
             except RootLost as lost:
                 self._on_lost(str(lost))
                 raise
@@ -82,7 +83,9 @@ class Applying:
                 self._settling.unpark(parked)
             self._settling.hint(doubtful)
         outcomes = iter(swapped.outcomes)
-        results = [_result(next(outcomes), swapped.versions) if isinstance(each, Prepared) else each for each in ready]
+        results = [
+            _result(next(outcomes), swapped.versions, serial) if isinstance(each, Prepared) else each for each in ready
+        ]
         # What a refusal found may be a moment's state: what settles is told, also where it is what was known before.
         refused = [step.action for step, result in zip(steps, results, strict=True) if isinstance(result, Refused)]
         self._settling.tell(_touched(refused))
@@ -140,8 +143,8 @@ class Applying:
             staged = _copy_from(ground.staging, path, file, source)
             if staged is not None:
                 return staged
-        kept = self._versions.with_content(file.digest)
-        return None if kept is None else _copy_from(ground.staging, path, file, self._site.kept.open(kept[1]))
+        source_kept = self._versions.open_content(file.digest)
+        return None if source_kept is None else _copy_from(ground.staging, path, file, source_kept)
 
     def _swap(self, ground: Ground, prepared: Sequence[Prepared]) -> _Swapped:
         if not prepared:
@@ -206,8 +209,8 @@ def _copy_from(staging: Staging, path: RelPath, file: File, source: int) -> Stag
         os.close(source)
 
 
-def _result(outcome: Done | Refused | Failed, versions: dict[str, str]) -> Result:
+def _result(outcome: Done | Refused | Failed, versions: dict[str, str], serial: int) -> Result:
     if not isinstance(outcome, Done):
         return outcome
     kept = None if outcome.kept is None else versions.get(outcome.kept.file)
-    return Applied(outcome.entry, kept, outcome.is_renamed)
+    return Applied(outcome.entry, kept, outcome.is_renamed, serial)

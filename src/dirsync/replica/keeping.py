@@ -1,21 +1,28 @@
 """The kept versions of a near replica: what was replaced or deleted, and how it comes back.
 
 Owns their rows and ids, and how long they stay. The files are moved by the apply; their rows follow in the same
-thread, and what a crash left without a row gets one at the next start.
+thread, and what a crash left without a row gets one at the next start. A version is given up in its row first, then
+its file goes: what is listed is there.
 """
 
+import asyncio
+import sqlite3
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from functools import partial
+from itertools import islice
 
-from dirsync.core.entry import Digest
+from dirsync.core.entry import Digest, Entry
 from dirsync.core.events import EventName
 from dirsync.core.paths import RelPath
 from dirsync.core.versions import Version, Why
 from dirsync.disk.kept import Kept, path_hash
 from dirsync.disk.staging import Stray
 from dirsync.errors import DiskError, Refusal, StateError
+from dirsync.limits import KEPT_CLEARED_AT_ONCE
 from dirsync.replica.site import Ground, Site
 from dirsync.store import version_rows
 from dirsync.store.version_rows import VersionRow
@@ -24,34 +31,50 @@ _DAY_NS = 86_400 * 1_000_000_000
 
 
 class Versions:
-    """The kept versions. `keep_days` and `size_max` bound them; the oldest go first."""
+    """The kept versions. `keep_days` and `size_max` bound them; the newest of each path stays longest.
+
+    `is_excessive` is set where they have become too large together.
+    """
 
     def __init__(self, site: Site, keep_days: float, size_max: int) -> None:
         self._site = site
         self._keep_days = keep_days
         self._size_max = size_max
+        self._size = 0
+        self._unrecorded: list[Kept] = []
+        # Changed in transactions, so that nothing is given up between being found and being used.
+        self._used: Counter[int] = Counter()
+        self.is_excessive = asyncio.Event()
 
     def record(self, kept: Sequence[Kept]) -> dict[str, str]:
         """Give each kept file a version; return the ids by file. Blocking, from any thread.
 
-        Where the state cannot be written they get theirs at the next start; that is announced.
+        So does what was set aside for steps that failed afterwards. Where the state cannot be written they get theirs
+        with the next ones, or at the next start; that is announced.
         """
-        if not kept:
+        area = self._site.kept
+        fresh = [replace(each, entry=self._second_look(each.file, each.entry)) for each in area.take_fresh()]
+        found = {each.file: each for each in (*self._unrecorded, *fresh, *kept)}
+        waiting = sorted(found.values(), key=lambda each: area.kept_ns(each.file))
+        if not waiting:
             return {}
-        now_ns = time.time_ns()
         try:
             with self._site.database.transaction() as connection:
-                return {
-                    each.file: self._id(
-                        version_rows.add(
-                            connection, each.path, each.entry, kept_ns=now_ns, why=each.why, file=each.file
-                        )
-                    )
-                    for each in kept
-                }
+                rows = [self._add(connection, each) for each in waiting]
         except StateError as error:
-            self._site.threads.tell(partial(self._site.emit, EventName.ERROR, kept[0].path, {"reason": str(error)}))
+            self._unrecorded = waiting
+            self._site.threads.tell(partial(self._site.emit, EventName.ERROR, waiting[0].path, {"reason": str(error)}))
             return {}
+        self._unrecorded = []
+        self._size += sum(row.size for row in rows)
+        if self._size > self._size_max:
+            self._site.threads.tell(self.is_excessive.set)
+        return {row.file: self._id(row.number) for row in rows}
+
+    def _add(self, connection: sqlite3.Connection, kept: Kept) -> VersionRow:
+        kept_ns = self._site.kept.kept_ns(kept.file)
+        number = version_rows.add(connection, kept.path, kept.entry, kept_ns=kept_ns, why=kept.why, file=kept.file)
+        return VersionRow(number, kept.path, kept.entry, kept_ns, kept.why, kept.file)
 
     async def history(self, path: RelPath) -> Sequence[Version]:
         """Return the kept versions of a path, newest first."""
@@ -64,22 +87,57 @@ class Versions:
 
     async def get(self, version: str) -> tuple[Version, str]:
         """Return a version and its file. Raises Refusal where there is no such one here."""
-        number = self._number(version)
+        async with self.used(version) as found:
+            return found
 
-        def read() -> VersionRow | None:
-            with self._site.database.transaction() as connection:
-                return version_rows.get(connection, number)
-
-        row = await self._site.threads.record(read)
+    @asynccontextmanager
+    async def used(self, version: str) -> AsyncIterator[tuple[Version, str]]:
+        """Lend a version and its file, which stays for the time of the block. Raises Refusal where there is none."""
+        row = await self._site.threads.record(partial(self._take, self._number(version)))
         if row is None:
             raise Refusal(f"there is no version {version}; it may have been removed because of its age")
-        return self._version(row), row.file
+        try:
+            # A program that still had the file open may have written to it since it was set aside.
+            entry = await self._site.threads.bulk(partial(self._second_look, row.file, row.entry))
+            if entry != row.entry:
+                await self._site.threads.record(partial(self._correct, row.number, entry))
+            yield self._version(replace(row, entry=entry)), row.file
+        finally:
+            self._used[row.number] -= 1
+            if not self._used[row.number]:
+                del self._used[row.number]
 
-    def with_content(self, digest: Digest) -> tuple[Version, str] | None:
-        """Return a version with this content, and its file. Blocking, from any thread."""
+    def _take(self, number: int) -> VersionRow | None:
         with self._site.database.transaction() as connection:
-            row = version_rows.by_digest(connection, digest)
-        return None if row is None else (self._version(row), row.file)
+            row = version_rows.get(connection, number)
+            if row is not None:
+                self._used[number] += 1
+        return row
+
+    def _correct(self, number: int, entry: Entry) -> None:
+        with self._site.database.transaction() as connection:
+            version_rows.set_entry(connection, number, entry)
+
+    def _second_look(self, file: str, entry: Entry) -> Entry:
+        try:
+            return self._site.kept.second_look(file, entry)
+        except OSError:
+            return entry  # whoever reads it is told why it cannot be read
+
+    def with_content(self, digest: Digest) -> Version | None:
+        """Return a version with this content. Blocking, from any thread."""
+        with self._site.database.transaction() as connection:
+            rows = version_rows.with_digest(connection, digest)
+        return self._version(rows[0]) if rows else None
+
+    def open_content(self, digest: Digest) -> int | None:
+        """Return a descriptor to read this content from; None where no version has it. Blocking, from any thread."""
+        with self._site.database.transaction() as connection:
+            rows = version_rows.with_digest(connection, digest)
+        for row in rows:
+            with suppress(DiskError):  # given up meanwhile, or unreadable: another one may do
+                return self._site.kept.open(row.file)
+        return None
 
     def adopt(self, ground: Ground) -> None:
         """Give a version to whatever a crash left behind: in the staging area, and among the kept files. Blocking.
@@ -95,22 +153,60 @@ class Versions:
 
         strays = [self._keep(stray, stray.path) for stray in ground.staging.recover(path_of) if stray.path is not None]
         with self._site.database.transaction() as connection:
-            recorded = version_rows.files(connection)
+            recorded = version_rows.files(connection).union(version_rows.discarded(connection))
         self.record([*strays, *self._site.kept.orphans(recorded | {kept.file for kept in strays}, path_of)])
+        with suppress(DiskError):  # it cannot be removed now; it is after the next apply
+            ground.staging.tidy()
 
-    def prune(self) -> None:
-        """Remove versions that are too old, then the oldest past the size. Blocking."""
+    def clear_some(self) -> bool:
+        """Give up some versions that are too old, or too much together; return whether there may be more. Blocking.
+
+        What is in use stays. Raises StateError.
+        """
         with self._site.database.transaction() as connection:
-            gone = version_rows.expired(connection, time.time_ns() - int(self._keep_days * _DAY_NS))
-            version_rows.remove(connection, [row.number for row in gone])
-            excess = version_rows.total_size(connection) - self._size_max
-            while excess > 0 and (row := version_rows.oldest(connection)) is not None:
-                version_rows.remove(connection, [row.number])
-                gone.append(row)
+            rows = list(islice(self._superfluous(connection), KEPT_CLEARED_AT_ONCE))
+            version_rows.discard(connection, rows)
+            files = version_rows.discarded(connection)
+            self._size = version_rows.total_size(connection)
+        if files:
+            self._remove(files)
+        return len(rows) == KEPT_CLEARED_AT_ONCE
+
+    def _superfluous(self, connection: sqlite3.Connection) -> Iterator[VersionRow]:
+        """Yield what is to go: what is too old, then the most dispensable until the rest is not too large.
+
+        The version kept last stays whatever its size, and where it alone is too large nothing else goes for it.
+        """
+        oldest_ns = time.time_ns() - int(self._keep_days * _DAY_NS)
+        excess = version_rows.total_size(connection) - self._size_max
+        last = version_rows.last(connection)
+        if last is not None and last.size > self._size_max and last.kept_ns >= oldest_ns:
+            excess -= last.size
+        for row in version_rows.expired(connection, oldest_ns):
+            if not self._used[row.number]:
                 excess -= row.size
-        for row in gone:
-            with suppress(DiskError):  # the next start finds it again as a file without a row
-                self._site.kept.remove(row.file)
+                yield row
+        for row in version_rows.dispensable(connection, self._size_max):
+            if excess <= 0:
+                return
+            if row.kept_ns >= oldest_ns and not self._used[row.number]:
+                excess -= row.size
+                yield row
+
+    def _remove(self, files: list[str]) -> None:
+        """Remove discarded files; what cannot be removed is tried again with the next ones."""
+        removed = []
+        for file in files:
+            with suppress(DiskError):
+                self._site.kept.remove(file)
+                removed.append(file)
+        try:
+            # Durable before it is forgotten: a file that comes back without a row would be taken for a version.
+            self._site.kept.sync()
+        except OSError:
+            return
+        with self._site.database.transaction() as connection:
+            version_rows.forget_discarded(connection, removed)
 
     def _keep(self, stray: Stray, path: RelPath) -> Kept:
         try:

@@ -24,7 +24,7 @@ from dirsync.replica.footing import Footing
 from dirsync.replica.identity import Identity
 from dirsync.replica.keeping import Versions
 from dirsync.replica.restoring import Restoring
-from dirsync.replica.saving import IndexWriter, prune_hourly
+from dirsync.replica.saving import IndexWriter, clear_versions
 from dirsync.replica.scanning import Scanning
 from dirsync.replica.settling import Settling
 from dirsync.replica.site import Site
@@ -129,7 +129,7 @@ class LocalReplica:
                 tasks.create_task(self._footing.run(), name="root"),
                 tasks.create_task(self._scan_always(), name="scans"),
                 tasks.create_task(self._writer.run(), name="index"),
-                tasks.create_task(prune_hourly(site, self._versions), name="versions"),
+                tasks.create_task(clear_versions(site, self._versions), name="versions"),
             ]
             for task in running:
                 undo.callback(task.cancel)

@@ -25,13 +25,15 @@ _Key = tuple[int, RelPath] | int
 
 
 class Outbox:
-    """Reports in order, for one taker at a time. A report that supersedes another takes its place."""
+    """Reports in order, for one taker at a time."""
 
     def __init__(self) -> None:
         self._waiting: dict[_Key, _Waiting] = {}
         self._number = 0
         self._turns = 0
         self._taken = 0
+        self.serial = 0
+        """How many states were reported since the start of the server."""
         self._bytes = 0
         self._is_open = False
         self._has_some = asyncio.Event()
@@ -48,17 +50,18 @@ class Outbox:
         key = (self._turns, change.path)
         before = self._waiting.get(key)
         if before is not None:
-            self._bytes -= _content_bytes(before.report)
+            # To the end, so that reports come by their serials.
+            self._remove(key)
             change = _with_content_of(before.report, change)
         if change.content is not None and self._bytes + len(change.content) > PENDING_INLINE_BYTES_MAX:
             change = replace(change, content=None)
-        self._add(key, change, since)
+        self._add(key, self._numbered(change), since)
 
     def capture(self, change: Change, since: float) -> None:
         """Report a captured state, after everything before it."""
         if self._is_open:
             self._number += 1
-            self._add(self._number, change, since)
+            self._add(self._number, self._numbered(change), since)
 
     def turn(self, report: Lost | Back) -> None:
         """Report that the root was lost or is back."""
@@ -107,6 +110,10 @@ class Outbox:
             self._remove(key)
         self._taken += len(taken)
         return taken
+
+    def _numbered(self, change: Change) -> Change:
+        self.serial += 1
+        return replace(change, serial=self.serial)
 
     def _add(self, key: _Key, report: Report, since: float) -> None:
         self._waiting[key] = _Waiting(report, since)

@@ -36,6 +36,8 @@ class Pending:
         self._dirty: dict[RelPath, None] = {}
         self._looks: dict[RelPath, _Look] = {}
         self._due: dict[RelPath, float] = {}
+        self._found: set[RelPath] = set()
+        """What a scan alone found, and is to be looked at once more."""
         self._timers: list[tuple[float, int, RelPath]] = []
         self._timer_number = 0
         self._parked: set[RelPath] = set()
@@ -85,6 +87,7 @@ class Pending:
         else:
             self._items[path] = self._joined(item, is_from_scan, number)
         self._due.pop(path, None)
+        self._found.discard(path)
         if path not in self._parked:
             self._dirty[path] = None
 
@@ -98,6 +101,9 @@ class Pending:
 
     def look_later(self, path: RelPath, due: float) -> None:
         """Have the path looked at again when it is due; until then it does not count as pending."""
+        item = self._items.get(path)
+        if item is not None and item.is_from_scan:
+            self._found.add(path)
         self._set_timer(path, due)
 
     def next_due(self) -> float | None:
@@ -174,6 +180,7 @@ class Pending:
         self._dirty.clear()
         self._looks.clear()
         self._due.clear()
+        self._found.clear()
         self._timers.clear()
         self._rounds.clear()
 
@@ -213,7 +220,8 @@ class Pending:
             path = heapq.heappop(self._timers)[2]
             del self._due[path]
             if path not in self._items:
-                self._items[path] = self._new_item(now, False)
+                self._items[path] = self._new_item(now, path in self._found)
+            self._found.discard(path)
             if path not in self._looks and path not in self._parked:
                 paths[path] = None
         return paths

@@ -30,7 +30,10 @@ class Restoring:
 
     async def restore(self, version: str) -> Version:
         """Bring a version back. Raises Refusal where there is none, or where it cannot be done."""
-        found, _ = await self._versions.get(version)
+        async with self._versions.used(version) as (found, _):
+            return await self._restore(found)
+
+    async def _restore(self, found: Version) -> Version:
         path = found.path
         for _ in range(_TRIES):
             await self._look(path)
@@ -48,7 +51,7 @@ class Restoring:
                 case Failed(reason):
                     raise Refusal(f"{display(path)} cannot be restored: {reason}")
                 case Missing():
-                    raise Refusal(f"the content of version {version} is not there any more, or damaged")
+                    raise Refusal(f"the content of version {found.id} is not there any more, or damaged")
         raise Refusal(f"{display(path)} is being changed; try again when it is quiet")
 
     async def _look(self, path: RelPath) -> None:

@@ -19,7 +19,10 @@ from dirsync.store import index_rows
 from dirsync.store.database import Database
 
 _SAVE_SECONDS = 1.0
-_PRUNE_SECONDS = 3_600.0
+_CLEARING_SECONDS = 3_600.0
+_CLEARING_FACTOR = 20
+"""Clearing rests for this many times as long as it took: it may cost a twentieth of one processor at most."""
+_CLEARING_REST_SECONDS = 1.0
 
 
 class IndexWriter:
@@ -63,11 +66,20 @@ def save_rows(database: Database, rows: Sequence[tuple[RelPath, Known | None]]) 
         index_rows.save(connection, rows)
 
 
-async def prune_hourly(site: Site, versions: Versions) -> None:
-    """Clear away versions that need not be kept any longer, until cancelled."""
+async def clear_versions(site: Site, versions: Versions) -> None:
+    """Clear away versions that need not be kept any longer, hourly and where they are too large, until cancelled."""
+    loop = asyncio.get_running_loop()
     while True:
+        begin = loop.time()
+        versions.is_excessive.clear()
         try:
-            await site.threads.record(versions.prune)
+            while await site.threads.bulk(versions.clear_some):
+                pass
         except StateError as error:
             site.emit(EventName.ERROR, None, {"reason": str(error)})
-        await asyncio.sleep(_PRUNE_SECONDS)
+        await asyncio.sleep(max(_CLEARING_REST_SECONDS, _CLEARING_FACTOR * (loop.time() - begin)))
+        try:
+            async with asyncio.timeout(_CLEARING_SECONDS):
+                await versions.is_excessive.wait()
+        except TimeoutError:
+            pass

@@ -146,9 +146,9 @@ class Contents:
         if place is not None and isinstance(place[1].entry, File):
             return ContentAt(place[0], place[1].entry)
         kept = await self._site.threads.record(partial(self._versions.with_content, digest))
-        if kept is None or not isinstance(kept[0].entry, File):
+        if kept is None or not isinstance(kept.entry, File):
             return None
-        return ContentOfVersion(kept[0].id, kept[0].entry)
+        return ContentOfVersion(kept.id, kept.entry)
 
     async def put(self, digest: Digest, size: int, offset: int, chunks: AsyncIterator[bytes]) -> bool:
         """Receive content into staging. An interruption leaves what has arrived, to be resumed. Raises DiskError."""

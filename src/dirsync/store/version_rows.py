@@ -1,14 +1,35 @@
 """The kept versions: what was replaced or deleted, and the file that holds it. The files belong to others."""
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from dirsync.core.entry import Digest, Entry, size_of
 from dirsync.core.paths import RelPath
 from dirsync.core.versions import Why
+from dirsync.limits import KEPT_BYTES_MIN
 from dirsync.store.columns import from_path, from_text
 from dirsync.store.entry_rows import EntryRow, decode_present, encode
+
+_SAME_CONTENT_MAX = 100
+"""Versions with one content that are offered: any of them will do."""
+
+_TOO_LARGE = (
+    "SELECT number, path, kind, digest, size, mtime_ns, mode, target, kept_ns, why, file FROM versions"
+    " WHERE size > ? AND number < (SELECT max(number) FROM versions) ORDER BY number"
+)
+_SUPERSEDED = (
+    "SELECT number, path, kind, digest, size, mtime_ns, mode, target, kept_ns, why, file FROM versions"
+    " WHERE coalesce(size, 0) <= ? AND number < (SELECT max(number) FROM versions)"
+    " AND EXISTS (SELECT 1 FROM versions AS later WHERE later.path = versions.path AND later.number > versions.number)"
+    " ORDER BY number"
+)
+_NEWEST = (
+    "SELECT number, path, kind, digest, size, mtime_ns, mode, target, kept_ns, why, file FROM versions"
+    " WHERE coalesce(size, 0) <= ? AND number < (SELECT max(number) FROM versions) AND NOT"
+    " EXISTS (SELECT 1 FROM versions AS later WHERE later.path = versions.path AND later.number > versions.number)"
+    " ORDER BY number"
+)
 
 _Columns = tuple[int, bytes, *EntryRow, int, str, str]
 
@@ -26,8 +47,8 @@ class VersionRow:
 
     @property
     def size(self) -> int:
-        """The bytes it counts for."""
-        return size_of(self.entry)
+        """The bytes it counts for: its own, and not less than a small file takes on a disk."""
+        return max(size_of(self.entry), KEPT_BYTES_MIN)
 
 
 def add(connection: sqlite3.Connection, path: RelPath, entry: Entry, *, kept_ns: int, why: Why, file: str) -> int:
@@ -51,17 +72,6 @@ def of_path(connection: sqlite3.Connection, path: RelPath) -> list[VersionRow]:
     return [_decode(row) for row in rows]
 
 
-def newest(connection: sqlite3.Connection, path: RelPath) -> VersionRow | None:
-    """Return the version of a path that was kept last, or None. Raises BadRow."""
-    return _first(
-        connection.execute(
-            "SELECT number, path, kind, digest, size, mtime_ns, mode, target, kept_ns, why, file FROM versions"
-            " WHERE path = ? ORDER BY number DESC LIMIT 1",
-            (path,),
-        )
-    )
-
-
 def get(connection: sqlite3.Connection, number: int) -> VersionRow | None:
     """Return the version with this number, or None. Raises BadRow."""
     return _first(
@@ -73,35 +83,34 @@ def get(connection: sqlite3.Connection, number: int) -> VersionRow | None:
     )
 
 
-def by_digest(connection: sqlite3.Connection, digest: Digest) -> VersionRow | None:
-    """Return the last kept version with this content, or None. Raises BadRow."""
-    return _first(
-        connection.execute(
-            "SELECT number, path, kind, digest, size, mtime_ns, mode, target, kept_ns, why, file FROM versions"
-            " WHERE digest = ? ORDER BY number DESC LIMIT 1",
-            (digest,),
-        )
+def with_digest(connection: sqlite3.Connection, digest: Digest) -> list[VersionRow]:
+    """Return the last versions with this content, the one kept last first. Raises BadRow."""
+    rows = connection.execute(
+        "SELECT number, path, kind, digest, size, mtime_ns, mode, target, kept_ns, why, file FROM versions"
+        " WHERE digest = ? ORDER BY number DESC LIMIT ?",
+        (digest, _SAME_CONTENT_MAX),
     )
+    return [_decode(row) for row in rows]
 
 
-def oldest(connection: sqlite3.Connection) -> VersionRow | None:
-    """Return the version that was kept first, or None. Raises BadRow."""
-    return _first(
-        connection.execute(
-            "SELECT number, path, kind, digest, size, mtime_ns, mode, target, kept_ns, why, file FROM versions"
-            " ORDER BY number LIMIT 1"
-        )
-    )
-
-
-def expired(connection: sqlite3.Connection, before_ns: int) -> list[VersionRow]:
-    """Return what was kept before `before_ns`, the oldest first. Raises BadRow."""
+def expired(connection: sqlite3.Connection, before_ns: int) -> Iterator[VersionRow]:
+    """Yield what was kept before `before_ns`, the oldest first. Raises BadRow."""
     rows = connection.execute(
         "SELECT number, path, kind, digest, size, mtime_ns, mode, target, kept_ns, why, file FROM versions"
         " WHERE kept_ns < ? ORDER BY number",
         (before_ns,),
     )
-    return [_decode(row) for row in rows]
+    return map(_decode, rows)
+
+
+def dispensable(connection: sqlite3.Connection, size_max: int) -> Iterator[VersionRow]:
+    """Yield every version but the one kept last, the most dispensable first. Raises BadRow.
+
+    First what is larger than `size_max` by itself, as it leaves room for nothing else; then what is not the newest of
+    its path; then the rest; each the oldest first.
+    """
+    for query in (_TOO_LARGE, _SUPERSEDED, _NEWEST):
+        yield from map(_decode, connection.execute(query, (size_max,)))
 
 
 def files(connection: sqlite3.Connection) -> set[str]:
@@ -112,9 +121,19 @@ def files(connection: sqlite3.Connection) -> set[str]:
 def total_size(connection: sqlite3.Connection) -> int:
     """Return the bytes of all versions together, as `VersionRow.size` counts them."""
     row: tuple[int] = connection.execute(
-        "SELECT coalesce(sum(coalesce(size, length(target), 0)), 0) FROM versions"
+        "SELECT coalesce(sum(max(coalesce(size, length(target), 0), ?)), 0) FROM versions", (KEPT_BYTES_MIN,)
     ).fetchone()
     return row[0]
+
+
+def last(connection: sqlite3.Connection) -> VersionRow | None:
+    """Return the version that was kept last, or None. Raises BadRow."""
+    return _first(
+        connection.execute(
+            "SELECT number, path, kind, digest, size, mtime_ns, mode, target, kept_ns, why, file FROM versions"
+            " ORDER BY number DESC LIMIT 1"
+        )
+    )
 
 
 def set_entry(connection: sqlite3.Connection, number: int, entry: Entry) -> None:
@@ -125,9 +144,20 @@ def set_entry(connection: sqlite3.Connection, number: int, entry: Entry) -> None
     )
 
 
-def remove(connection: sqlite3.Connection, numbers: Iterable[int]) -> None:
-    """Remove versions; their files are the caller's to delete, after the commit."""
-    connection.executemany("DELETE FROM versions WHERE number = ?", ((number,) for number in numbers))
+def discard(connection: sqlite3.Connection, rows: Sequence[VersionRow]) -> None:
+    """Give versions up; their files are remembered as discarded until `forget_discarded`."""
+    connection.executemany("DELETE FROM versions WHERE number = ?", ((row.number,) for row in rows))
+    connection.executemany("INSERT OR IGNORE INTO discarded_files (file) VALUES (?)", ((row.file,) for row in rows))
+
+
+def discarded(connection: sqlite3.Connection) -> list[str]:
+    """Return the files that were given up and may be there still."""
+    return [file for (file,) in connection.execute("SELECT file FROM discarded_files ORDER BY file")]
+
+
+def forget_discarded(connection: sqlite3.Connection, removed: Iterable[str]) -> None:
+    """Forget discarded files that were removed, durably."""
+    connection.executemany("DELETE FROM discarded_files WHERE file = ?", ((file,) for file in removed))
 
 
 def _first(rows: sqlite3.Cursor) -> VersionRow | None:

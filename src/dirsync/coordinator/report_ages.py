@@ -1,0 +1,38 @@
+"""Which of two is the later: what a replica reported of a path, or what was applied to it there.
+
+A report and the result of an apply may pass each other on the way, in both directions; both carry the replica's own
+count of its reports (`serial`), and reports come in the order of that count.
+"""
+
+from dirsync.core.paths import RelPath
+
+
+class ReportAges:
+    """Which of one replica's reports are old. Remembers only while older ones may still be on their way."""
+
+    def __init__(self) -> None:
+        self._taken = 0
+        self._during: dict[RelPath, int] = {}
+        self._applied: dict[RelPath, int] = {}
+        self._last_applied = -1
+
+    def is_news(self, path: RelPath, serial: int, *, is_applying: bool) -> bool:
+        """Take note of a report; return False where what was applied to the path since is known already."""
+        self._taken = serial
+        if is_applying:
+            self._during[path] = serial
+        is_late = serial <= self._applied.get(path, -1)
+        if serial >= self._last_applied:
+            self._applied.clear()  # whatever comes now was made after all of them
+        return not is_late
+
+    def is_latest(self, path: RelPath, serial: int) -> bool:
+        """Take note of an apply; return False where a report that was made after it came before its result."""
+        if serial > self._taken:
+            self._applied[path] = serial
+            self._last_applied = max(serial, self._last_applied)
+        return self._during.get(path, -1) <= serial
+
+    def ended(self, path: RelPath) -> None:
+        """No apply of the path is under way any more."""
+        self._during.pop(path, None)

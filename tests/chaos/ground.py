@@ -1,0 +1,164 @@
+"""Two directories with their states on file systems of their own, two servers, and what can be done to all of it."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import threading
+from pathlib import Path
+
+from tests.chaos.proxy import Proxy
+from tests.e2e.servers import SECONDS_MAX, Server, tree_of
+
+_BIN = Path(os.sys.executable).parent
+_SIZE = 2 * 1024**3
+_WAIT_SECONDS = 120
+
+
+def _free_port():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+class Ground:
+    """Where one life of the chaos takes place; enter it to have both servers running."""
+
+    def __init__(self, home):
+        self.home = home
+        self.roots = {role: home / f"disk_{role}" / "directory" for role in "ab"}
+        self.configs = {role: home / f"config_{role}.toml" for role in "ab"}
+        self.environment = os.environ | {"XDG_CACHE_HOME": str(home / "cache")}
+        self.can_fill = False
+        self._servers = {}
+        self._lock = threading.RLock()
+
+    def __enter__(self):
+        self.can_fill = all(list(map(self._mount, "ab")))
+        ports = {role: _free_port() for role in "ab"}
+        self.proxy = Proxy(ports["b"])
+        for role in "ab":
+            self.roots[role].mkdir()
+            self.configs[role].write_text(
+                f'[a]\ndirectory = "disk_a/directory"\nlisten = "127.0.0.1:{ports["a"]}"\n'
+                f'[b]\ndirectory = "disk_b/directory"\nlisten = "127.0.0.1:{ports["b"]}"\n'
+                f'connect = "127.0.0.1:{self.proxy.port}"\n'
+                f'[state]\ndirectory = "disk_{role}/state"\n[security]\nkey = "key.pem"\n'
+            )
+        for role in "ba":
+            self.start(role)
+        return self
+
+    def __exit__(self, *_):
+        for role in list(self._servers):
+            self.kill(role)
+        self.proxy.close()
+        if self.can_fill:
+            for role in "ab":
+                subprocess.run(["umount", "-l", self.home / f"disk_{role}"], check=True)
+
+    def _mount(self, role):
+        """Give a side a file system of its own, where that is allowed."""
+        place = self.home / f"disk_{role}"
+        place.mkdir()
+        mount = ["mount", "-t", "tmpfs", "-o", f"size={_SIZE}", f"chaos_{role}", place]
+        return subprocess.run(mount, check=False, capture_output=True).returncode == 0
+
+    # Servers
+
+    def start(self, role):
+        """Run a server, where it does not run."""
+        with self._lock:
+            if role not in self._servers:
+                self._servers[role] = Server(role, self.configs[role], self.environment)
+
+    def kill(self, role, number=signal.SIGKILL):
+        """End a server by a signal and wait for its end; return its exit status."""
+        with self._lock:
+            server = self._servers.pop(role, None)
+            if server is None:
+                return None
+            server.process.send_signal(number)
+            return server.wait_end()
+
+    def pause(self, role):
+        """Have a server stand still."""
+        with self._lock:
+            if role in self._servers:
+                self._servers[role].process.send_signal(signal.SIGSTOP)
+
+    def go_on(self, role):
+        """Have it go on."""
+        with self._lock:
+            if role in self._servers:
+                self._servers[role].process.send_signal(signal.SIGCONT)
+
+    def dead(self):
+        """Return what servers that ended by themselves complained of.
+
+        One that could not start while its disk was full is started again instead: its one line said so.
+        """
+        dead = {}
+        for role, server in list(self._servers.items()):
+            if server.process.poll() is None:
+                continue
+            self.kill(role)
+            if not server.events("ready") and len(server.complaints) == 1 and "full" in server.complaints[0]:
+                self.start(role)
+            else:
+                dead[role] = (server.process.returncode, server.complaints)
+        return dead
+
+    def said(self, role):
+        """Return what the running server of a role has said."""
+        with self._lock:
+            return list(self._servers[role].said) if role in self._servers else []
+
+    # Disks
+
+    def fill(self, role):
+        """Leave a side no room at all."""
+        place = self.home / f"disk_{role}"
+        status = os.statvfs(place)
+        used = (status.f_blocks - status.f_bfree) * status.f_frsize
+        resize = ["mount", "-o", f"remount,size={used + 2 * status.f_frsize}", place]
+        subprocess.run(resize, check=False, capture_output=True)
+
+    def empty(self, role):
+        """Give it room again."""
+        subprocess.run(["mount", "-o", f"remount,size={_SIZE}", self.home / f"disk_{role}"], check=True)
+
+    # Commands
+
+    def command(self, *words, seconds=SECONDS_MAX):
+        """Run a command as a person would; it never shows a traceback."""
+        name, what, *rest = words
+        result = subprocess.run(
+            [_BIN / name, what, "--config", self.configs["a"], *rest],
+            capture_output=True,
+            text=True,
+            env=self.environment,
+            timeout=seconds,
+            check=False,
+        )
+        assert "Traceback" not in result.stderr, result.stderr
+        return result
+
+    def settle(self):
+        """Unlock everything, have dirsync say that it is in sync, compare, and return what differs."""
+        for row in json.loads(self.command("lab3", "locks", "--json").stdout)["locks"]:
+            result = self.command("lab3", "unlock", "--", row["name"], seconds=_WAIT_SECONDS)
+            assert result.returncode == 0, result.stderr
+        result = self.command("dirsync", "wait", "--timeout", str(_WAIT_SECONDS), seconds=2 * _WAIT_SECONDS)
+        assert result.returncode == 0, result.stderr
+        trees = {role: tree_of(root) for role, root in self.roots.items()}
+        names = trees["a"].keys() | trees["b"].keys()
+        return {
+            os.fsdecode(name): [f"{trees[role].get(name)!r:.120}" for role in "ab"]
+            for name in sorted(names)
+            if trees["a"].get(name) != trees["b"].get(name)
+        }
+
+    def keeping_places(self):
+        """Return the directories in which what is not live any more can be."""
+        return [self.home / f"disk_{role}" / "state" / role / what for role in "ab" for what in ("versions", "spool")]

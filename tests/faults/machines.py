@@ -1,0 +1,116 @@
+"""A pair whose servers stand on disks that fail: each role's directory and state can lie on a disk of their own."""
+
+import hashlib
+import os
+import signal
+import sqlite3
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from tests.e2e.servers import Pair, Server, tree_of
+from tests.faults.disks import Disk, sync
+from tests.faults.shim import Rule
+
+
+class Machines(Pair):
+    """Two machines. `disks` of a role are those that its directory and its state lie on, in this order.
+
+    Roles in `rules` run under that rule.
+    """
+
+    def __init__(self, home: Path, extra: str = "") -> None:
+        super().__init__(home, extra)
+        self.disks: dict[str, list[Disk]] = {"a": [], "b": []}
+        self.rules: dict[str, Rule] = {}
+
+    def directory(self, role: str) -> Path:
+        """Return the directory of a role."""
+        return self.a if role == "a" else self.b
+
+    def place_directory(self, role: str, disk: Disk) -> None:
+        """Have the role's directory on this disk, from before its first start on."""
+        self.directory(role).rmdir()
+        self._place(self.directory(role), disk.path / "directory", role, disk)
+
+    def place_state(self, role: str, disk: Disk) -> None:
+        """Have the role's state on this disk, from before its first start on."""
+        self.state.mkdir(exist_ok=True)
+        self._place(self.state / role, disk.path / "state", role, disk)
+
+    def _place(self, link: Path, place: Path, role: str, disk: Disk) -> None:
+        place.mkdir()
+        link.symlink_to(place)
+        if disk not in self.disks[role]:
+            self.disks[role].append(disk)
+
+    def start_alone(self, *roles: str) -> None:
+        """Start servers and wait until they are ready, each under its rule."""
+        self.launch(*roles)
+        for role in roles:
+            self.running[role].wait_event("ready")
+
+    def launch(self, *roles: str) -> None:
+        """Start servers, each under its rule, and wait for nothing."""
+        for role in roles:
+            rule = self.rules.get(role)
+            environment = self.environment | (rule.environment if rule else {})
+            self.running[role] = Server(role, self.config, environment, self.prefix)
+
+    @contextmanager
+    def stopped(self, role: str):
+        """Keep a server from seeing anything for a moment."""
+        process = self.running[role].process
+        process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            process.send_signal(signal.SIGCONT)
+
+    def is_alive(self, role: str) -> bool:
+        """Return whether a server still runs."""
+        return role in self.running and self.running[role].process.poll() is None
+
+    def sync(self, role: str) -> None:
+        """Make what a person did on this machine durable."""
+        for disk in self.disks[role]:
+            sync(disk.path)
+
+    def close(self) -> None:
+        """End the servers, then the disks."""
+        try:
+            super().close()
+        finally:
+            for disk in self.disks["a"] + self.disks["b"]:
+                disk.close()
+            for rule in self.rules.values():
+                rule.close()
+
+    def contents(self, role: str) -> set[bytes]:
+        """Return the contents of all files in the directory of a role."""
+        return {found[1] for found in tree_of(self.directory(role)).values() if found[0] == "file"}
+
+    def kept(self, role: str, name: str | None = None) -> list[bytes]:
+        """Return the contents that a server keeps (of one name), oldest first; each must be where its row says."""
+        kept = []
+        with closing(self._database(role)) as database:
+            for path, file, size in database.execute("SELECT path, file, size FROM versions ORDER BY number"):
+                place = self.state / role / "versions" / file
+                content = os.fsencode(os.readlink(place)) if place.is_symlink() else place.read_bytes()
+                assert size is None or len(content) == size, (role, path, size, content[:100])
+                if name is None or path == os.fsencode(name):
+                    kept.append(content)
+        return kept
+
+    def is_sound(self, role: str) -> bool:
+        """Return whether the database of a server is whole, and nothing waits in its staging area."""
+        with closing(self._database(role)) as database:
+            return database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+    def _database(self, role: str) -> sqlite3.Connection:
+        return sqlite3.connect(f"file:{self.state / role / 'state.db'}?mode=ro", uri=True)
+
+
+def unique(label: object, size: int = 100) -> bytes:
+    """Return a content that no other label has."""
+    seed = hashlib.sha256(repr(label).encode()).hexdigest().encode()
+    return (seed * (size // len(seed) + 1))[:size]

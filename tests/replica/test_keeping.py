@@ -1,0 +1,298 @@
+"""The kept versions of a near replica: how long each stays, and that rows and files agree, whatever happens."""
+
+import asyncio
+import os
+import tempfile
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import dirsync.replica.keeping as keeping
+import dirsync.replica.saving as saving
+from dirsync.core.entry import Directory, File, Role
+from dirsync.core.events import EventName
+from dirsync.core.plan import Action
+from dirsync.core.reports import Applied, Failed, Step
+from dirsync.core.versions import Why
+from dirsync.disk.kept import KeptArea, path_hash
+from dirsync.disk.staging import Staging
+from dirsync.errors import DiskError, Refusal, StateError
+from dirsync.limits import KEPT_BYTES_MIN
+from dirsync.replica.keeping import Versions
+from dirsync.replica.site import Site
+from dirsync.store import version_rows
+from dirsync.store.database import Database
+from tests.replica.local_ground import local_ground, rel
+from tests.replica.test_local_apply import a_file, add
+
+DAY_NS = 86_400 * 10**9
+KEEP_DAYS = 30
+
+
+@dataclass
+class Cellar:
+    """Kept versions without a directory: what is needed to keep, to clear and to start again."""
+
+    site: Site
+    versions: Versions
+
+    def keep(self, path: str, size: int, age_days: float = 0.0) -> int:
+        """Keep a file as an apply does, at some time ago; return its number."""
+        area = self.site.kept
+        name = b"%s-%d-%s" % (
+            path_hash(rel(path)),
+            time.time_ns() - int(age_days * DAY_NS),
+            os.urandom(4).hex().encode(),
+        )
+        with open(self.site.state / "versions" / os.fsdecode(name), "wb") as stream:
+            stream.truncate(size)
+        kept = area.orphans(area.files() - {os.fsdecode(name)}, lambda _: rel(path))
+        return int(next(iter(self.versions.record(kept).values()))[1:])
+
+    def numbers(self) -> list[int]:
+        """Return the versions there are."""
+        with self.site.database.transaction() as connection:
+            return [number for (number,) in connection.execute("SELECT number FROM versions ORDER BY number")]
+
+    def agree(self) -> None:
+        """Check that every row has its file, and every file a row."""
+        with self.site.database.transaction() as connection:
+            assert version_rows.files(connection) == self.site.kept.files()
+
+    def clear(self) -> None:
+        """Clear away all that is to go."""
+        while self.versions.clear_some():
+            pass
+
+
+@contextmanager
+def cellar(state: Path, size_max: int = 10**12):
+    """Lend the kept versions of a state directory."""
+    database = Database.open(state)
+
+    async def make() -> Cellar:
+        site = Site(Role.A, str(state), state, database, lambda *_: None)
+        await site.threads.close()
+        return Cellar(site, Versions(site, KEEP_DAYS, size_max))
+
+    try:
+        made = asyncio.run(make())
+        made.site.threads.tell = lambda call: call()
+        yield made
+        made.site.kept.close()
+    finally:
+        database.close()
+
+
+def remaining(kept: list[tuple[int, str, int, float]], used: set[int], size_max: int) -> list[int]:
+    """Return what stays of (number, path, size, age), as a person would work it out with a pencil."""
+    left = [each for each in kept if each[3] <= KEEP_DAYS or each[0] in used]
+
+    def counted() -> int:
+        sizes = [max(size, KEPT_BYTES_MIN) for _, _, size, _ in left]
+        is_last_alone_too_large = left and left[-1][0] == kept[-1][0] and sizes[-1] > size_max
+        return sum(sizes) - (sizes[-1] if is_last_alone_too_large else 0)
+
+    for is_first in (
+        lambda number, path, size: size > size_max,
+        lambda number, path, size: any(p == path and n > number for n, p, _, _ in kept),
+        lambda number, path, size: True,
+    ):
+        for number, path, size, _ in sorted(left):
+            is_candidate = number not in used and number != kept[-1][0] and is_first(number, path, size)
+            if is_candidate and counted() > size_max:
+                left = [each for each in left if each[0] != number]
+    return [each[0] for each in left]
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    kept=st.lists(
+        st.tuples(st.sampled_from("abc"), st.integers(0, 5), st.sampled_from([0.0, 1.0, 29.9, 30.1, 400.0])), min_size=1
+    ),
+    used=st.sets(st.integers(0, 10)),
+    size_max=st.integers(0, 12),
+)
+def test_the_newest_of_each_path_stays_longest(kept, used, size_max):
+    size_max *= KEPT_BYTES_MIN
+    with tempfile.TemporaryDirectory() as state, cellar(Path(state), size_max) as at:
+        rows = []
+        for path, pages, age in kept:
+            size = pages * KEPT_BYTES_MIN
+            rows.append((at.keep(path, size, age), path, size, age))
+        in_use = {rows[place][0] for place in used if place < len(rows)}
+        at.versions._used.update(in_use)
+        at.clear()
+        assert at.numbers() == remaining(rows, in_use, size_max)
+        at.agree()
+
+
+def test_more_than_is_cleared_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(keeping, "KEPT_CLEARED_AT_ONCE", 20)
+    with cellar(tmp_path) as at:
+        for number in range(60):
+            at.keep(f"f{number % 7}", 0, 31 if number < 45 else 0)
+        assert at.versions.clear_some()
+        assert len(at.numbers()) == 40
+        at.clear()
+        assert len(at.numbers()) == 15
+        at.agree()
+
+
+class Death(BaseException):
+    """The server is killed here."""
+
+
+@pytest.mark.parametrize("where", ["before", "first file", "second file", "sync", "forgetting"])
+def test_a_crash_while_clearing_brings_nothing_back(tmp_path, monkeypatch, where):
+    def die(*_):
+        raise Death
+
+    with cellar(tmp_path) as at:
+        young = at.keep("f", 10)
+        for _ in range(3):
+            at.keep("f", 20, 40)
+        real, removed = KeptArea.remove, []
+
+        def remove(self, file):
+            if len(removed) == ["first file", "second file"].index(where):
+                raise Death
+            removed.append(file)
+            real(self, file)
+
+        if where == "before":
+            monkeypatch.setattr(version_rows, "discard", die)
+        elif where == "sync":
+            monkeypatch.setattr(KeptArea, "sync", die)
+        elif where == "forgetting":
+            monkeypatch.setattr(version_rows, "forget_discarded", die)
+        else:
+            monkeypatch.setattr(KeptArea, "remove", remove)
+        with pytest.raises(Death):
+            at.clear()
+        monkeypatch.undo()
+    with cellar(tmp_path) as at:
+        at.site.index.known.set(rel("f"), None)
+        at.versions.adopt(FakeGround())
+        assert at.numbers() in ([young], [young, young + 1, young + 2, young + 3])
+        at.clear()
+        assert at.numbers() == [young]
+        at.agree()
+
+
+class FakeGround:
+    """A ground with nothing left behind in its staging area."""
+
+    staging = type("NoStaging", (), {"recover": staticmethod(lambda _: [])})
+
+
+def test_a_file_that_cannot_be_removed_is_tried_again(tmp_path, monkeypatch):
+    def fail(*_):
+        raise DiskError("no")
+
+    with cellar(tmp_path) as at:
+        at.keep("f", 1, 31)
+        monkeypatch.setattr(KeptArea, "remove", fail)
+        at.clear()
+        assert (at.numbers(), len(at.site.kept.files())) == ([], 1)
+        monkeypatch.undo()
+        at.clear()
+        at.agree()
+
+
+def test_what_could_not_be_recorded_is_recorded_with_the_next_in_its_order(tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise StateError("the disk is full")
+
+    with cellar(tmp_path) as at:
+        first = at.keep("f", 1, 3)
+        monkeypatch.setattr(version_rows, "add", fail)
+        with pytest.raises(StopIteration):
+            at.keep("f", 2, 2)
+        monkeypatch.undo()
+        at.keep("f", 3, 1)
+        with at.site.database.transaction() as connection:
+            rows = version_rows.of_path(connection, rel("f"))
+        assert [(row.entry.size, row.number - first) for row in rows] == [(3, 2), (2, 1), (1, 0)]
+        assert [round((time.time_ns() - row.kept_ns) / DAY_NS) for row in rows] == [1, 2, 3]
+        at.agree()
+
+
+async def kept_at(ground, name):
+    return [(version.why, version.entry) for version in await ground.replica.history(rel(name))]
+
+
+async def test_what_was_set_aside_for_a_step_that_failed_is_a_version_at_once(tmp_path, monkeypatch):
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    async with local_ground(tmp_path) as ground:
+        await ground.replica.apply([add("f", b"old")])
+        monkeypatch.setattr(Staging, "directory", fail)
+        (result,) = await ground.replica.apply([Step(Action(rel("f"), a_file(b"old"), Directory(0o755)))])
+        assert isinstance(result, Failed)
+        assert await kept_at(ground, "f") == [(Why.REPLACED, a_file(b"old"))]
+
+
+async def test_the_limit_is_kept_without_waiting_for_the_hour(tmp_path, monkeypatch):
+    monkeypatch.setattr(saving, "_CLEARING_REST_SECONDS", 0.0)
+    size = 10_000
+    async with local_ground(tmp_path, versions_max_bytes=3 * size) as ground:
+        await ground.replica.apply([add("f", bytes(size))])
+        for number in range(1, 9):
+            content = bytes([number]) * size
+            step = Step(Action(rel("f"), a_file(bytes([number - 1]) * size), a_file(content)), content)
+            assert isinstance((await ground.replica.apply([step]))[0], Applied)
+        while len(versions := await ground.replica.history(rel("f"))) > 3:
+            await asyncio.sleep(0.001)
+        assert [version.entry for version in versions] == [a_file(bytes([number]) * size) for number in (7, 6, 5)]
+        while len(os.listdir(tmp_path / "state" / "versions")) > 3:
+            await asyncio.sleep(0.001)
+
+
+async def test_a_version_that_is_being_restored_stays(tmp_path):
+    async with local_ground(tmp_path, versions_keep_days=0) as ground:
+        await ground.replica.apply([add("f", b"old"), add("g", b"old")])
+        gone = [Step(Action(rel(name), a_file(b"old"), None)) for name in "fg"]
+        kept = [result.kept for result in await ground.replica.apply(gone)]
+        versions = ground.replica._versions
+        async with versions.used(kept[0]) as (version, file):
+            await asyncio.to_thread(versions.clear_some)
+            assert version.entry == a_file(b"old")
+            assert os.listdir(tmp_path / "state" / "versions") == [file]
+            with pytest.raises(Refusal):
+                await ground.replica.restore(kept[1])
+        await asyncio.to_thread(versions.clear_some)
+        assert os.listdir(tmp_path / "state" / "versions") == []
+
+
+async def test_content_that_is_gone_at_one_version_comes_from_another(tmp_path):
+    async with local_ground(tmp_path) as ground:
+        await ground.replica.apply([add("f", b"same"), add("g", b"same")])
+        gone = [Step(Action(rel(name), a_file(b"same"), None)) for name in "fg"]
+        results = await ground.replica.apply(gone)
+        _, file = await ground.replica._versions.get(results[1].kept)
+        os.unlink(tmp_path / "state" / "versions" / file)
+        assert (await ground.replica.restore(results[0].kept)).path == rel("f")
+        assert ground.read("f") == b"same"
+
+
+async def test_what_a_program_still_wrote_to_a_kept_file_is_what_is_restored(tmp_path):
+    async with local_ground(tmp_path) as ground:
+        await ground.replica.apply([add("f", b"old")])
+        step = Step(Action(rel("f"), a_file(b"old"), a_file(b"new", 2 * 10**18)), b"new")
+        (result,) = await ground.replica.apply([step])
+        (file,) = os.listdir(tmp_path / "state" / "versions")
+        with open(tmp_path / "state" / "versions" / file, "ab") as writer:
+            writer.write(b" and what was added")
+        restored = await ground.replica.restore(result.kept)
+        assert ground.read("f") == b"old and what was added"
+        assert isinstance(restored.entry, File)
+        assert restored.entry.size == 22
+        assert (await kept_at(ground, "f"))[-1][1] == restored.entry
+        assert ground.of(EventName.ERROR) == []
