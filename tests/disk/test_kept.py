@@ -67,3 +67,42 @@ def test_the_second_look_reads_only_what_changed(bench: Bench) -> None:
     path.write_bytes(b"late")
     found = bench.kept.second_look(file, file_entry(b"old"))
     assert found == file_entry(b"late", path.stat().st_mtime_ns)
+
+
+class _Killed(BaseException):
+    """The server ends here."""
+
+
+def test_a_copy_that_a_crash_cut_short_is_no_version(far_bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = far_bench
+    bench.make("f", b"old")
+
+    def die(fd: int, data: bytes, at: int) -> int:
+        raise _Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "pwrite", die)
+        with pytest.raises(_Killed):
+            bench.kept.keep(bench.root.fd, b"f", F, file_entry(b"old"))
+    assert len(bench.kept.files()) == 1
+    assert bench.kept.orphans(set(), bench.path_of("f")) == []
+    assert bench.kept.files() == set()
+    assert bench.at("f").read_bytes() == b"old"
+
+
+def test_a_copy_has_its_name_durably_before_the_original_goes(
+    far_bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = far_bench
+    bench.make("f", b"old")
+    synced: list[tuple[str, ...]] = []
+    real = os.fsync
+
+    def sync(fd: int) -> None:
+        real(fd)
+        synced.append((os.readlink(f"/proc/self/fd/{fd}"), *bench.kept.files(), str(bench.at("f").exists())))
+
+    monkeypatch.setattr(os, "fsync", sync)
+    file, _ = bench.kept.keep(bench.root.fd, b"f", F, file_entry(b"old"))
+    home = str(bench.state / "versions")
+    assert synced == [(f"{home}/new-{file}", f"new-{file}", "True"), (home, file, "True")]

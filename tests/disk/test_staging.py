@@ -204,6 +204,34 @@ def test_recovery_tells_ours_from_somebodys(bench: Bench) -> None:
     fresh.close()
 
 
+def test_what_a_crash_left_half_written_is_nobodys(bench: Bench) -> None:
+    """A power cut leaves any part of what was not durable; it must not come back as somebody's version."""
+    bench.make("f", b"old")
+    staged = bench.staging.write(F, digest_of(b"new"), b"new")
+    link = bench.staging.link(F, b"target")
+    assert staged is not None
+    home = bench.state / "staging"
+    os.truncate(home / os.fsdecode(staged.name), 0)
+    (home / os.fsdecode(link.name)).unlink()
+    (home / os.fsdecode(link.name)).symlink_to("targ")
+    fresh = Staging(bench.root, bench.state)
+    assert fresh.recover(bench.path_of("f")) == []
+    assert os.listdir(home) == []
+    fresh.close()
+
+
+def test_what_is_exposed_may_be_somebodys_after_a_crash(bench: Bench) -> None:
+    bench.make("f", b"old")
+    staged = bench.staging.write(F, digest_of(b"new"), b"new")
+    assert staged is not None
+    (bench.state / "staging" / os.fsdecode(bench.staging.expose(staged))).write_bytes(b"old")
+    fresh = Staging(bench.root, bench.state)
+    (stray,) = fresh.recover(bench.path_of("f"))
+    assert (stray.path, stray.entry.digest) == (F, digest_of(b"old"))
+    fresh.close()
+    bench.staging.discard(staged)
+
+
 def test_the_directory_in_the_root_is_found_again_after_a_crash(far_bench: Bench) -> None:
     bench = far_bench
     staged = bench.staging.write(F, digest_of(b"new"), b"new")

@@ -188,7 +188,7 @@ def test_a_crash_while_clearing_brings_nothing_back(tmp_path, monkeypatch, where
 class FakeGround:
     """A ground with nothing left behind in its staging area."""
 
-    staging = type("NoStaging", (), {"recover": staticmethod(lambda _: [])})
+    staging = type("NoStaging", (), {"recover": staticmethod(lambda _: []), "tidy": staticmethod(lambda: None)})
 
 
 def test_a_file_that_cannot_be_removed_is_tried_again(tmp_path, monkeypatch):

@@ -47,11 +47,16 @@ class Kept:
 
 
 class KeptArea:
-    """The versions directory. Usable from several threads."""
+    """The versions directory. Usable from several threads.
+
+    It remembers what it was given until `take_fresh`, so that a step that fails after something was set aside for it
+    leaves nothing without a record.
+    """
 
     def __init__(self, state: Path) -> None:
         """Open, and make if needed, `state/versions`. Raises DiskError."""
         self._path = state / "versions"
+        self._fresh: list[Kept] = []
         with _mapped("the kept versions cannot be reached"):
             self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._fd = os.open(self._path, os.O_RDONLY)
@@ -69,6 +74,16 @@ class KeptArea:
             except FileNotFoundError:
                 pass
 
+    def kept_ns(self, file: str) -> int:
+        """Return when a file was set aside, in nanoseconds since 1970: its name says so, if it was made here."""
+        parts = file.split("-")
+        return int(parts[1]) if len(parts) == 3 and parts[1].isdecimal() else time.time_ns()
+
+    def take_fresh(self) -> list[Kept]:
+        """Return what was set aside since the last call."""
+        fresh, self._fresh = self._fresh, []
+        return fresh
+
     def files(self) -> set[str]:
         """Return the names of all kept files. Raises DiskError."""
         with _mapped("the kept versions cannot be listed"):
@@ -80,7 +95,11 @@ class KeptArea:
         Copied instead where it has further hard links (they would go on changing it) or lies on another file
         system; the name is gone afterwards. Durable after `sync`. Raises OSError, and then nothing was moved.
         """
-        target = self._new_name(path)
+        file, kept = self._keep(directory, name, self._new_name(path), entry)
+        self._fresh.append(Kept(file, kept, path, Why.REPLACED))
+        return file, kept
+
+    def _keep(self, directory: int, name: bytes, target: bytes, entry: Entry) -> tuple[str, Entry]:
         status = lstat_at(directory, name)
         if stat.S_ISREG(status.st_mode) and status.st_nlink > 1:
             return self._copied(directory, name, target, entry)
@@ -146,6 +165,7 @@ class KeptArea:
     def _copied(self, directory: int, name: bytes, target: bytes, entry: Entry) -> tuple[str, Entry]:
         if isinstance(entry, Symlink):
             os.symlink(os.readlink(name, dir_fd=directory), target, dir_fd=self._fd)
+            self.sync()
             os.unlink(name, dir_fd=directory)
             return os.fsdecode(target), entry
         source = os.open(name, O_READ, dir_fd=directory)
@@ -154,6 +174,7 @@ class KeptArea:
         finally:
             os.close(source)
         os.rename(_UNFINISHED + target, target, src_dir_fd=self._fd, dst_dir_fd=self._fd)
+        self.sync()  # the original may go durably before anything else is synced
         os.unlink(name, dir_fd=directory)
         if isinstance(entry, File) and copied[0] != entry.digest:
             entry = replace(entry, digest=copied[0], size=copied[1])
