@@ -31,6 +31,7 @@ class Ground:
         self.environment = os.environ | {"XDG_CACHE_HOME": str(home / "cache")}
         self.can_fill = False
         self._servers = {}
+        self._said = {"a": [], "b": []}
         self._lock = threading.RLock()
 
     def __enter__(self):
@@ -79,7 +80,9 @@ class Ground:
             if server is None:
                 return None
             server.process.send_signal(number)
-            return server.wait_end()
+            status = server.wait_end()
+            self._said[role] += [*server.said, *server.complaints, f"ended with {status}"]
+            return status
 
     def pause(self, role):
         """Have a server stand still."""
@@ -94,7 +97,7 @@ class Ground:
                 self._servers[role].process.send_signal(signal.SIGCONT)
 
     def dead(self):
-        """Return what servers that ended by themselves complained of.
+        """Return what servers that ended by themselves complained of; without any, wait until both are ready.
 
         One that could not start while its disk was full is started again instead: its one line said so.
         """
@@ -107,12 +110,15 @@ class Ground:
                 self.start(role)
             else:
                 dead[role] = (server.process.returncode, server.complaints)
+        if not dead:
+            for server in self._servers.values():
+                server.wait_event("ready")
         return dead
 
     def said(self, role):
-        """Return what the running server of a role has said."""
+        """Return everything that servers of a role have said."""
         with self._lock:
-            return list(self._servers[role].said) if role in self._servers else []
+            return self._said[role] + (self._servers[role].said if role in self._servers else [])
 
     # Disks
 
@@ -146,7 +152,9 @@ class Ground:
 
     def settle(self):
         """Unlock everything, have dirsync say that it is in sync, compare, and return what differs."""
-        for row in json.loads(self.command("lab3", "locks", "--json").stdout)["locks"]:
+        locks = self.command("lab3", "locks", "--json")
+        assert locks.returncode == 0, locks.stderr
+        for row in json.loads(locks.stdout)["locks"]:
             result = self.command("lab3", "unlock", "--", row["name"], seconds=_WAIT_SECONDS)
             assert result.returncode == 0, result.stderr
         result = self.command("dirsync", "wait", "--timeout", str(_WAIT_SECONDS), seconds=2 * _WAIT_SECONDS)

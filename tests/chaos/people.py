@@ -82,6 +82,7 @@ class Person(threading.Thread):
         source, target = self._path(FLAT + NESTED), self._path(FLAT + NESTED)
         os.makedirs(os.path.dirname(target), exist_ok=True)
         self._ledger.destroys(target)
+        self._ledger.tell("renames", f"{source} to {target}")
         os.rename(source, target)
 
     def _metadata(self):

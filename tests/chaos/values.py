@@ -9,8 +9,8 @@ kept, or was itself excused.)
 import os
 import re
 import threading
+import time
 from dataclasses import dataclass, field
-from pathlib import Path
 
 _HEAD = re.compile(rb"\Avalue (\d+) of (\d+) bytes\n")
 
@@ -46,6 +46,7 @@ class Ledger:
 
     written: dict[int, str] = field(default_factory=dict)
     excused: set[int] = field(default_factory=set)
+    story: list[str] = field(default_factory=list)
     _last: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -59,6 +60,7 @@ class Ledger:
         """Note that this value stands somewhere: the program has closed its file without an error."""
         with self._lock:
             self.written[number] = where
+        self.tell(f"wrote {number}", where)
 
     def destroys(self, path):
         """Note that what stands at a path, or below it, is about to be destroyed by somebody who has it before him."""
@@ -68,6 +70,13 @@ class Ledger:
             seen = [read_value(path)]
         with self._lock:
             self.excused.update(number for number in seen if number is not None)
+        self.tell(f"will destroy {[number for number in seen if number is not None]}", path)
+
+    def tell(self, what, where):
+        """Add to the story that is left where something went wrong."""
+        now = time.time()
+        clock = time.strftime("%H:%M:%S", time.gmtime(now))
+        self.story.append(f"{clock}.{int(now % 1 * 1e6):06d}  {what}  {where}")
 
     def lost(self, *places):
         """Return the values, with where they were written, that are in none of these directories and not excused."""
@@ -80,8 +89,3 @@ class Ledger:
             for number, where in self.written.items()
             if number not in found and number not in self.excused
         }
-
-
-def torn_in(root: Path, names):
-    """Return which of these names under a root hold something that is not a whole value."""
-    return [name for name in names if (root / name).is_file() and read_value(root / name) is None]

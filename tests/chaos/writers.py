@@ -19,9 +19,10 @@ def in_place(path, content):
 
 def in_steps(path, content):
     """Truncate and write bit by bit."""
-    with open(path, "wb", buffering=0) as file:
+    with open(path, "wb") as file:
         for start in range(0, len(content), len(content) // 4 + 1):
             file.write(content[start : start + len(content) // 4 + 1])
+            file.flush()
             time.sleep(0.005)
 
 
