@@ -4,6 +4,7 @@ import stat
 import threading
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -207,6 +208,15 @@ def test_a_full_disk_is_named_and_takes_nothing(database: Database) -> None:
         assert [meta.get(connection, key) for key in ("before", "little", "large")] == [b"1", None, None]
     write(database, "large", b"x" * 1_000_000)
     assert read(database, "large") == b"x" * 1_000_000
+
+
+@pytest.mark.parametrize(("blocks", "said"), [(0, "is full"), (1, "cannot be used: disk I/O error")])
+def test_an_io_error_on_a_full_disk_is_a_full_disk(database, monkeypatch, blocks, said):
+    monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(f_bavail=blocks))
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorcode = sqlite3.SQLITE_IOERR_SHMSIZE
+    with pytest.raises(StateError, match=said), database.transaction():
+        raise error
 
 
 def test_other_errors_name_the_database(database: Database, directory: Path) -> None:

@@ -150,10 +150,15 @@ def _explain(directory: Path, error: sqlite3.Error) -> str:
     match code & 0xFF:
         case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
             return _damaged(directory, str(error))
-        case sqlite3.SQLITE_FULL:
+        case sqlite3.SQLITE_FULL | sqlite3.SQLITE_IOERR if code == sqlite3.SQLITE_FULL or _is_full(directory):
+            # An I/O error is what SQLite says where its shared memory finds no room.
             return f"the disk of the state directory {directory} is full"
         case _:
             return f"the state database {directory / FILE_NAME} cannot be used: {error}"
+
+
+def _is_full(directory: Path) -> bool:
+    return hasattr(os, "statvfs") and os.statvfs(directory).f_bavail == 0
 
 
 def _damaged(directory: Path, reason: str) -> str:
