@@ -61,6 +61,7 @@ class FakeReplica:
         self._clock_ns = 1_700_000_000_000_000_000
         self._is_lost = False
         self.applying = None
+        self.supply_bytes = 1000
 
     @property
     def role(self):
@@ -129,11 +130,11 @@ class FakeReplica:
         return [self._content(ref) for ref in refs]
 
     async def supply(self, ref, offset):
-        for start in range(offset, ref.entry.size, 1000):
+        for start in range(offset, ref.entry.size, self.supply_bytes):
             content = self._content(ref)
             if content is None:
                 raise Refusal("it is not that content any more")
-            yield content[start : start + 1000]
+            yield content[start : start + self.supply_bytes]
 
     async def stage(self, digest, size):
         return len(self._staged.get(digest, b""))

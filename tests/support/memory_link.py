@@ -1,7 +1,8 @@
 """Two connections joined in memory: the real class at both ends, no socket, everything through one event loop.
 
 What is unrealistic: bytes arrive in the next turn of the loop, in pieces as large as the receiver has room for.
-`Wire.is_cut` makes both directions swallow what is sent, as a pulled cable does: neither end is told.
+`Wire.is_cut` makes both directions swallow what is sent, as a pulled cable does: neither end is told. `Wire.passing` is
+asked of each frame what of it gets across; with `Wire.break_off` both ends lose their connection.
 """
 
 import asyncio
@@ -19,6 +20,13 @@ class Wire:
     def __init__(self):
         self.is_cut = False
         self.crossed = 0
+        self.passing = None
+        self.ends = []
+
+    def break_off(self):
+        """Both ends are told, the receiving one after what has arrived already."""
+        for end in self.ends:
+            end.broken_off()
 
 
 class MemoryTransport(asyncio.Transport):
@@ -33,11 +41,14 @@ class MemoryTransport(asyncio.Transport):
         self._is_reading = True
         self._is_closing = False
         self._is_peer_gone = False
+        self._is_broken = False
         self._has_paused_writer = False
 
     def write(self, data):
-        if self._is_closing or self._wire.is_cut:
+        if self._is_closing or self._is_broken or self._wire.is_cut:
             return
+        if self._wire.passing is not None:
+            data = self._wire.passing(self._wire, data)
         self._wire.crossed += len(data)
         self.peer._arrived += data
         self._soon(self.peer._deliver)
@@ -70,6 +81,10 @@ class MemoryTransport(asyncio.Transport):
     def abort(self):
         self.close()
 
+    def broken_off(self):
+        self._is_broken = self._is_peer_gone = True
+        self._soon(self._deliver)
+
     def _deliver(self):
         while self._arrived and self._is_reading and not self._is_closing:
             room = self._link.get_buffer(-1)
@@ -94,6 +109,7 @@ def joined_links():
     links = Link(), Link()
     transports = [MemoryTransport(link, wire) for link in links]
     transports[0].peer, transports[1].peer = transports[1], transports[0]
+    wire.ends = transports
     for link, transport in zip(links, transports, strict=True):
         link.connection_made(transport)
     return *links, wire
