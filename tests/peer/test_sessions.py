@@ -29,6 +29,7 @@ class Ground:
         self.announced = []
         self.begun = []
         self.failing = None
+        self.beginning = None
         self.heard = []
         self.sessions = Sessions(
             self.fake, lambda _: Welcome(1, 0, Role.B), self._begin, lambda *said: self.announced.append(said)
@@ -36,6 +37,8 @@ class Ground:
 
     async def _begin(self, asked):
         self.begun.append(asked.session)
+        if self.beginning is not None:
+            await self.beginning.wait()
         if self.failing is not None:
             raise self.failing
 
@@ -93,23 +96,42 @@ async def test_the_same_server_a_replaces_its_old_session():
 
 
 async def test_a_session_that_was_replaced_before_its_turn_is_never_served():
-    """The first has a change under way that cannot be interrupted; two more come meanwhile."""
+    """The first takes its time to end; two more come meanwhile."""
+    ground = Ground()
+    ground.beginning = asyncio.Event()
+    async with ground.met(hello()), ground.met(hello(session=b"2")):
+        await asyncio.sleep(0)
+        async with ground.met(hello(session=b"3")):
+            for _ in range(20):
+                await asyncio.sleep(0)
+            assert ground.begun == [b"1"]
+            ground.beginning.set()
+            await ground.until(lambda: ground.begun[-1] == b"3")
+    assert ground.begun == [b"1", b"3"]
+    assert [is_connected for is_connected, _ in ground.announced] == [True, False, True, False]
+
+
+async def test_a_change_that_hangs_holds_up_no_session():
+    """A disk hangs under an apply: the next session is met and answered, and hears of the result in its snapshot."""
     ground = Ground()
     ground.fake.applying = asyncio.Event()
     async with ground.met(hello()) as (replica, _, _):
         applying = asyncio.create_task(replica.apply([Step(Action(RelPath(b"d"), None, Directory(0o755)))]))
         await ground.until(lambda: ground.sessions._server._work)
-        async with ground.met(hello(session=b"2")):
-            await asyncio.sleep(0)
-            async with ground.met(hello(session=b"3")):
-                for _ in range(20):
-                    await asyncio.sleep(0)
-                assert ground.begun == [b"1"]
+    await asyncio.gather(applying, return_exceptions=True)
+    for session in (b"2", b"3"):
+        async with ground.met(hello(session=session)) as (replica, _, _):
+            assert (await replica.look(False)).files == 0
+            changing = asyncio.create_task(replica.unhold([RelPath(b"x")]))
+            comparing = asyncio.create_task(anext(replica.snapshot()))
+            assert (await replica.look(False)).files == 0
+            assert not changing.done()
+            assert not comparing.done()
+            if session == b"3":
                 ground.fake.applying.set()
-                await ground.until(lambda: ground.begun[-1] == b"3")
-        assert ground.begun == [b"1", b"3"]
-        await asyncio.gather(applying, return_exceptions=True)
-    assert [is_connected for is_connected, _ in ground.announced] == [True, False, True, False]
+                assert await comparing == ((b"d", Directory(0o755)),)
+                await changing
+        await asyncio.gather(changing, comparing, return_exceptions=True)
 
 
 async def test_a_session_that_cannot_begin_ends_and_the_next_one_is_served():

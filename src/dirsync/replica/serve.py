@@ -48,7 +48,9 @@ T = TypeVar("T")
 class ReplicaServer:
     """Serves `replica`, one session at a time.
 
-    Reports are forwarded from the end of the first snapshot on: what was reported before is superseded by it.
+    Reports are forwarded from the end of the first snapshot on: what was reported before is superseded by it. Changes
+    that a session leaves under way are finished; the next one is served meanwhile, but neither changes anything nor
+    takes a snapshot before they are, because their results reach nobody.
     """
 
     def __init__(self, replica: FullReplica) -> None:
@@ -57,21 +59,21 @@ class ReplicaServer:
         self._tasks: asyncio.TaskGroup | None = None
         self._pump: asyncio.Task[None] | None = None
         self._work: set[asyncio.Task[object]] = set()
+        self._left: frozenset[asyncio.Task[object]] = frozenset()
         self._broken: BaseException | None = None
         self._room = asyncio.Semaphore(REQUESTS_MAX)
 
     async def serve(self, control: Connection) -> str:
         """Enter the control connection, serve until it has ended, and return the reason.
 
-        Waits for changes that are being made by then: they are not interrupted by the end of a connection.
+        Changes that are being made by then are not interrupted, and not waited for: a disk may hang.
         """
         self._control = control
+        self._left = frozenset(self._work)
         control.serve(self._answer)
         async with control, asyncio.TaskGroup() as self._tasks:
             reason = await control.wait_closed()
             await self._stop_pump()
-        if self._work:
-            await asyncio.wait(self._work)
         if self._broken is not None:
             raise self._broken
         return reason
@@ -134,7 +136,12 @@ class ReplicaServer:
 
     async def _complete(self, change: Coroutine[object, object, T]) -> T:
         """Make a change to its end, whether or not the requester is still there to hear of it."""
-        await self._room.acquire()
+        try:
+            await self._wait_left()
+            await self._room.acquire()
+        except asyncio.CancelledError:
+            change.close()
+            raise
         task = asyncio.create_task(change)
         self._work.add(task)
         task.add_done_callback(self._completed)
@@ -150,7 +157,14 @@ class ReplicaServer:
 
     # Reports.
 
+    async def _wait_left(self) -> None:
+        """Wait for what the session before left under way."""
+        if self._left:
+            await asyncio.wait(self._left)
+            self._left = frozenset()
+
     async def _snapshot(self, incoming: Incoming) -> Message:
+        await self._wait_left()
         # A report in the hands of the pump is older than the snapshot; captures are reported again after it.
         await self._stop_pump()
         try:
