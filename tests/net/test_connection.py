@@ -14,6 +14,7 @@ from dirsync.net.calls import CLIENT_TERMS, FOR_CLIENT_TERMS, SERVER_TERMS, Term
 from dirsync.net.connection import REQUESTS_MAX, Connection
 from dirsync.net.flow import PART_BYTES_MAX, WINDOW_PARTS
 from dirsync.net.link import UNSENT_BYTES_MAX
+from dirsync.net.signs import beat
 from dirsync.wire.codec import decode, encode
 from dirsync.wire.messages import (
     Cancel,
@@ -387,6 +388,16 @@ async def test_silence_is_noticed_at_both_ends_and_everything_fails():
         assert await far.wait_closed() == "nothing was heard for 0.2 s"
         with pytest.raises(Unreachable, match="nothing was heard"):
             await waiting
+
+
+async def test_a_transport_that_is_closing_is_left_alone_by_what_nobody_waits_for():
+    """As when a send has just failed: the link is told in the next turn of the loop, and is not an error before."""
+    near, far, _ = joined_links()
+    connection = Connection(near, is_dialler=True)
+    near.transport._is_closing = True
+    connection.notice_consumed()
+    await asyncio.wait_for(beat(near, 0), 5)
+    far.transport.abort()
 
 
 async def test_a_client_may_be_silent():

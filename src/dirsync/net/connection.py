@@ -226,7 +226,7 @@ class Connection:
 
     def _post(self, envelope: Envelope) -> None:
         """Send something small without waiting; nobody minds if the connection has ended."""
-        if self._error is None and self._link.error is None:
+        if self._error is None and self._link.is_open:
             self._link.send(encode(envelope))
 
     def _grant(self, number: int) -> None:

@@ -114,7 +114,7 @@ class Link(asyncio.BufferedProtocol):
         frame = encode_frame(payload)
         if self.error is not None:
             raise self.error
-        if self.transport.is_closing():
+        if not self.is_open:
             # It broke while something was sent, and asyncio, which tells us in a moment, would complain of every frame.
             raise Unreachable(reason_of(None))
         self.transport.write(frame)
@@ -126,6 +126,11 @@ class Link(asyncio.BufferedProtocol):
     def is_paused(self) -> bool:
         """Whether this end does not read at present, because what arrived was not taken."""
         return self._is_paused
+
+    @property
+    def is_open(self) -> bool:
+        """Whether `send` would send; a transport that broke is closing before anybody is told."""
+        return self.error is None and not self.transport.is_closing()
 
     @property
     def can_send(self) -> bool:

@@ -12,7 +12,7 @@ async def beat(link: Link, interval_seconds: float) -> None:
     """Send a heartbeat every so often, for as long as the link lasts."""
     while True:
         await asyncio.sleep(interval_seconds)
-        if link.error is not None:
+        if not link.is_open:
             return
         # Where much is unsent, something else arrives at the far end.
         if link.can_send:
