@@ -223,6 +223,8 @@ def test_without_any_inotify_instance(pair: Pair) -> None:
     put(pair.b / "d" / "f", "1")
     put(pair.a / "e" / "f", "1")
     arrives(pair, pair.b)
+    assert [server["state"] for server in pair.status()["servers"]] == ["ready", "ready"]
+    assert [row["name"] for row in pair.rows()] == ["d/f", "e/f"]
     (pair.b / "d" / "f").unlink()
     arrives(pair, pair.b)
     assert found_by_scan(pair, "b") > 0

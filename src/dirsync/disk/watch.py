@@ -52,6 +52,12 @@ class Watcher:
         self._interrupted = threading.Event()
         self._has_tried = threading.Event()
         self._has_links = False
+        self._is_following = False
+
+    @property
+    def is_watching(self) -> bool:
+        """Whether there is anything now that could give a hint."""
+        return self._is_following or self._inotify.is_alive
 
     @property
     def tells_losses(self) -> bool:
@@ -112,10 +118,13 @@ class Watcher:
                 self._has_tried.set()
                 is_first = False
             else:
+                self._is_following = True
                 self._has_tried.set()
                 self._ask_for_scan(is_first)
                 is_first = False
-                if self._follow(source):
+                is_interrupted = self._follow(source)
+                self._is_following = False
+                if is_interrupted:
                     delay = _REBUILD_FIRST_SECONDS
                     continue
             self._stopping.wait(delay)

@@ -17,7 +17,7 @@ from dirsync.errors import StateError
 from dirsync.replica.capturing import HeldStates
 from dirsync.replica.looking import Ask, Capture, Large, Moved, NoRoom, NotYet, Outcome
 from dirsync.replica.oddities import Oddities
-from dirsync.replica.pending import Item, Pending
+from dirsync.replica.pending import Item, Lead, Pending
 from dirsync.replica.site import Site
 from dirsync.replica.unsettled import UnsettledPaths
 from dirsync.replica.vanishing import VanishedPaths
@@ -227,7 +227,7 @@ class Conclusions:
     def _announce(self, path: RelPath, before: Entry | None, entry: Entry | None, item: Item) -> None:
         if before == entry:
             return
-        self.found_by_scan += item.is_from_scan
+        self.found_by_scan += item.lead is Lead.SCAN
         if self.is_announcing:
             change = change_kind(before, entry).value
             self._site.emit(EventName.DETECTED, path, {"change": change, "size": size_of(entry)})
@@ -251,7 +251,7 @@ class Conclusions:
     def _children_doubtful(self, path: RelPath, entry: Entry, item: Item) -> None:
         if not isinstance(entry, Directory):
             self._hint(list(self._site.index.known.descendants(path)), item.round)
-        elif not item.is_from_scan:
+        elif item.lead is Lead.HINT:
             self._hint_tree(path, item.round)
 
     def _drop(self, capture: Capture | None) -> None:

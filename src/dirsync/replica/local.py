@@ -239,7 +239,7 @@ class LocalReplica:
 
     async def look(self, is_full: bool) -> Look:
         """Report whatever changed before this call, then return. Raises RootLost."""
-        if is_full or not await self._watching.barrier():
+        if is_full or not await self._scanning.is_watched():
             await self._scanning.full()
         await self._settling.wait_looked()
         conclusions = self._settling.conclusions

@@ -7,17 +7,26 @@ wait until everything hinted at before a moment has been looked at.
 import heapq
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from enum import IntEnum
 
 from dirsync.core.paths import RelPath
 
 
+class Lead(IntEnum):
+    """What led to a look: a hint, the walk through a directory that was hinted at, or nothing but a full scan."""
+
+    HINT = 0
+    WALK = 1
+    SCAN = 2
+
+
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A path somebody hinted at. `since` is the loop time of the first hint, `is_from_scan` that only a scan did."""
+    """A path somebody hinted at. `since` is the loop time of the first hint, `lead` the best there was."""
 
     round: int
     since: float
-    is_from_scan: bool
+    lead: Lead
 
 
 @dataclass(slots=True)
@@ -72,20 +81,20 @@ class Pending:
         """End what `begin_work` began."""
         self._count(number, -1)
 
-    def hint(self, path: RelPath, now: float, is_from_scan: bool = False, number: int | None = None) -> None:
+    def hint(self, path: RelPath, now: float, lead: Lead = Lead.HINT, number: int | None = None) -> None:
         """Take note that a path may have changed. `number` is the round of what led to it, else the present one."""
         look = self._looks.get(path)
         if look is not None:
             if look.again is None:
-                look.again = self._new_item(now, is_from_scan, number)
-            elif not is_from_scan:
-                look.again = replace(look.again, is_from_scan=False)
+                look.again = self._new_item(now, lead, number)
+            else:
+                look.again = replace(look.again, lead=min(lead, look.again.lead))
             return
         item = self._items.get(path)
         if item is None:
-            self._items[path] = self._new_item(now, is_from_scan, number)
+            self._items[path] = self._new_item(now, lead, number)
         else:
-            self._items[path] = self._joined(item, is_from_scan, number)
+            self._items[path] = self._joined(item, lead, number)
         self._due.pop(path, None)
         self._found.discard(path)
         if path not in self._parked:
@@ -96,13 +105,13 @@ class Pending:
         if path in self._looks or path in self._dirty:
             return
         if path not in self._items:
-            self._items[path] = self._new_item(now, False, number)
+            self._items[path] = self._new_item(now, Lead.HINT, number)
         self._set_timer(path, due)
 
     def look_later(self, path: RelPath, due: float) -> None:
         """Have the path looked at again when it is due; until then it does not count as pending."""
         item = self._items.get(path)
-        if item is not None and item.is_from_scan:
+        if item is not None and item.lead is Lead.SCAN:
             self._found.add(path)
         self._set_timer(path, due)
 
@@ -184,19 +193,19 @@ class Pending:
         self._timers.clear()
         self._rounds.clear()
 
-    def _new_item(self, now: float, is_from_scan: bool, number: int | None = None) -> Item:
+    def _new_item(self, now: float, lead: Lead, number: int | None = None) -> Item:
         number = self._round if number is None else number
         self._count(number, 1)
-        return Item(number, now, is_from_scan)
+        return Item(number, now, lead)
 
-    def _joined(self, item: Item, is_from_scan: bool, number: int | None) -> Item:
+    def _joined(self, item: Item, lead: Lead, number: int | None) -> Item:
         """Return an item that another hint has joined."""
         if number is None or number >= item.round:
             number = item.round
         else:
             self._count(item.round, -1)
             self._count(number, 1)
-        return replace(item, round=number, is_from_scan=item.is_from_scan and is_from_scan)
+        return replace(item, round=number, lead=min(lead, item.lead))
 
     def _count(self, number: int, change: int) -> None:
         left = self._rounds.get(number, 0) + change
@@ -220,7 +229,7 @@ class Pending:
             path = heapq.heappop(self._timers)[2]
             del self._due[path]
             if path not in self._items:
-                self._items[path] = self._new_item(now, path in self._found)
+                self._items[path] = self._new_item(now, Lead.SCAN if path in self._found else Lead.HINT)
             self._found.discard(path)
             if path not in self._looks and path not in self._parked:
                 paths[path] = None

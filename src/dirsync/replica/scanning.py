@@ -15,9 +15,6 @@ from dirsync.replica.settling import Settling
 from dirsync.replica.site import Site
 from dirsync.replica.watching import Watching
 
-_SILENCES_MAX = 2
-"""So many marks in a row that did not come by: the watcher is built anew."""
-
 
 class Scanning:
     """The scans of one replica."""
@@ -32,7 +29,6 @@ class Scanning:
         self._wanted = asyncio.Event()
         self._duration = 0.0
         self._is_proven = True
-        self._silences = 0
         self._first_is_done = asyncio.Event()
         self._is_fresh = False
 
@@ -59,9 +55,19 @@ class Scanning:
         """Scan everything, unless the first scan is still fresh. Raises RootLost."""
         await self._first_is_done.wait()
         async with self._turn:
-            if not self._is_fresh or not await self._watching.barrier():
+            if not self._is_fresh or not await self.is_watched():
                 await self._scan()
             self._is_fresh = False
+
+    async def is_watched(self) -> bool:
+        """Return whether every change before this call has been hinted at.
+
+        A watcher that was silent lately is not asked: whoever wants to know would wait for nothing each time.
+        """
+        if self._is_proven and not await self._watching.barrier():
+            self._is_proven = False
+            self._wanted.set()  # have it revived, and scan for what it missed
+        return self._is_proven
 
     async def run(self) -> None:
         """Scan in the background, until cancelled."""
@@ -75,7 +81,7 @@ class Scanning:
             if self._site.is_lost:
                 continue
             if not self._is_proven:
-                await self._prove()
+                await self._revive()
             try:
                 await self.full()
             except RootLost:
@@ -93,10 +99,8 @@ class Scanning:
             self._on_lost(str(lost))
             raise
         self._duration = loop.time() - begin
-        # The hints about what the scan saw are let in first: what nobody hinted at is the scan's own find. A silent
-        # watcher is not waited for each time.
-        if self._is_proven:
-            await self._prove()
+        # The hints about what the scan saw are let in first: what nobody hinted at is the scan's own find.
+        await self.is_watched()
         if site.ground is not ground:
             raise RootLost(f"the directory {site.directory} was lost meanwhile")
         if found.has_directory_links:
@@ -104,11 +108,10 @@ class Scanning:
         self._settling.take_scan(found)
         self._settling.recheck_oddities(found)
 
-    async def _prove(self) -> None:
+    async def _revive(self) -> None:
+        """Ask a silent watcher once more, then build it anew; whether that helped is seen at the next scan."""
         self._is_proven = await self._watching.barrier()
-        self._silences = 0 if self._is_proven else self._silences + 1
-        if self._silences >= _SILENCES_MAX and not self._site.is_lost:
-            self._silences = 0
+        if not self._is_proven and not self._site.is_lost:
             await self._watching.restart()
 
     def _interval(self) -> float:

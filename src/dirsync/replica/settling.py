@@ -17,7 +17,7 @@ from dirsync.errors import RootLost
 from dirsync.replica.capturing import HeldStates
 from dirsync.replica.concluding import Conclusions
 from dirsync.replica.looking import Ask, Large, Outcome, look_alone, look_at
-from dirsync.replica.pending import Pending
+from dirsync.replica.pending import Lead, Pending
 from dirsync.replica.site import Site
 from dirsync.replica.threads import LOOKS
 
@@ -46,11 +46,11 @@ class Settling:
 
     # What others ask for
 
-    def hint(self, paths: Iterable[RelPath], is_from_scan: bool = False, number: int | None = None) -> None:
+    def hint(self, paths: Iterable[RelPath], lead: Lead = Lead.HINT, number: int | None = None) -> None:
         """Have these paths looked at, as part of the round that led to them (else of the present one)."""
         now = self._now()
         for path in paths:
-            self._pending.hint(path, now, is_from_scan, number)
+            self._pending.hint(path, now, lead, number)
         self._wake.set()
 
     def hint_tree(self, path: RelPath, number: int | None = None) -> None:
@@ -89,8 +89,8 @@ class Settling:
         await waiter
 
     def take_scan(self, found: Scan, number: int | None = None) -> None:
-        """Have looked at what a scan found suspicious."""
-        self.hint(found.suspects, is_from_scan=True, number=number)
+        """Have looked at what a scan found suspicious, or a walk in the round of `number`."""
+        self.hint(found.suspects, Lead.SCAN if number is None else Lead.WALK, number)
         now = self._now()
         for path, reason in found.untracked.items():
             self.conclusions.note_oddity(path, Untracked(reason), now)
@@ -100,7 +100,7 @@ class Settling:
 
     def recheck_oddities(self, found: Scan) -> None:
         """After a full scan: look again at what was odd and may not be any more."""
-        self.hint(self.conclusions.oddities.gone_after(found), is_from_scan=True)
+        self.hint(self.conclusions.oddities.gone_after(found), Lead.SCAN)
 
     def reset(self, reason: str) -> None:
         """Forget everything that waits: the root is lost. Whoever waits gets RootLost."""

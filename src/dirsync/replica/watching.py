@@ -19,8 +19,8 @@ from dirsync.limits import BURST_HINTS
 from dirsync.replica.settling import Settling
 from dirsync.replica.site import Site
 
-_MARK_SECONDS = 2.0
-"""A mark that did not come by within this proves nothing."""
+_MARK_SECONDS = 1.0
+"""A mark that did not come by within this proves nothing. Well below what a client waits for a listing."""
 
 
 class Watching:
@@ -35,6 +35,7 @@ class Watching:
         self._on_loss = on_loss
         self._watcher: Watcher | None = None
         self._marks: dict[bytes, asyncio.Future[None]] = {}
+        self._said: set[str] = set()
 
     async def start(self) -> None:
         """Begin to watch; whatever changes from now on is hinted at, or found by scanning."""
@@ -45,7 +46,7 @@ class Watching:
             loop.call_soon_threadsafe(self._take, watcher, hints)
 
         def on_notice(reason: str) -> None:
-            loop.call_soon_threadsafe(self._site.emit, EventName.NOTICE, None, {"reason": reason})
+            loop.call_soon_threadsafe(self._announce, reason)
 
         watcher = Watcher(Path(self._site.directory), self._site.state / "watch", on_hints, on_notice)
         self._watcher = watcher
@@ -70,7 +71,7 @@ class Watching:
     async def barrier(self) -> bool:
         """Wait until all hints so far have been taken; False where the watcher does not prove to be alive."""
         watcher = self._watcher
-        if watcher is None:
+        if watcher is None or not watcher.is_watching:
             return False
         name = os.fsencode(secrets.token_hex(8))
         seen: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -84,7 +85,14 @@ class Watching:
             return False
         finally:
             del self._marks[name]
+        self._said.clear()
         return True
+
+    def _announce(self, reason: str) -> None:
+        """Say once what hinders the watcher, until it works again: it is built anew again and again."""
+        if reason not in self._said:
+            self._said.add(reason)
+            self._site.emit(EventName.NOTICE, None, {"reason": reason})
 
     def _take(self, watcher: Watcher | None, hints: Hints) -> None:
         if self._watcher is not watcher or watcher is None:
