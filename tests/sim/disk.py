@@ -239,6 +239,9 @@ class SimDisk:
         """Return what is open as this descriptor. Raises EBADF."""
         file = self.descriptors.get(number)
         if file is None:
+            process = running.get()
+            if process is not None and process.is_killed:
+                raise Killed(process.name)
             raise failure(errno.EBADF)
         return file
 

@@ -130,11 +130,12 @@ class _Batch:
         common: OSError | None = None
         try:
             if self._is_synced_singly:
+                self._kept.sync()
                 errors = sync_directories(self._root, set().union(*map(_touched, self._prepared)))
                 self._staging.sync()
             else:
                 sync_file_system(self._root.fd)
-            self._kept.sync()
+                self._kept.sync()
         except OSError as error:
             common = error
         return [

@@ -60,6 +60,7 @@ class KeptArea:
         with _mapped("the kept versions cannot be reached"):
             self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._fd = os.open(self._path, os.O_RDONLY)
+        self._moved: list[bytes] = []  # files that others wrote, and perhaps never synced
 
     def open(self, file: str) -> int:
         """Return a descriptor to read a kept file from. Raises DiskError where it is not there."""
@@ -109,6 +110,8 @@ class KeptArea:
             if error.errno != errno.EXDEV:
                 raise
             return self._copied(directory, name, target, entry)
+        if stat.S_ISREG(status.st_mode):
+            self._moved.append(target)
         return os.fsdecode(target), entry
 
     def second_look(self, file: str, entry: Entry) -> Entry:
@@ -151,12 +154,24 @@ class KeptArea:
         return result
 
     def sync(self) -> None:
-        """Make the names here durable. Raises OSError."""
+        """Make what was kept durable, contents and names. Raises OSError."""
+        while self._moved:
+            self._sync_content(self._moved.pop())
         sync_directory(self._fd)
 
     def close(self) -> None:
         """Give the descriptor back."""
         os.close(self._fd)
+
+    def _sync_content(self, name: bytes) -> None:
+        try:
+            fd = os.open(name, O_READ, dir_fd=self._fd)
+        except (FileNotFoundError, PermissionError):
+            return  # it was removed again, or it was never ours to read: its owner's own sync is all there is
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
 
     @staticmethod
     def _new_name(path: RelPath) -> bytes:
