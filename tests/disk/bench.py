@@ -9,7 +9,7 @@ from dirsync.core.entry import Directory, Entry, File, Symlink
 from dirsync.core.fingerprint import Known
 from dirsync.core.paths import RelPath
 from dirsync.core.plan import Action
-from dirsync.disk.apply import Outcome, Prepared, apply_batch
+from dirsync.disk.apply import Batch, Outcome, Prepared, apply_batch
 from dirsync.disk.kept import KeptArea, path_hash
 from dirsync.disk.probe import Settled, probe
 from dirsync.disk.reading import digest_of
@@ -81,6 +81,9 @@ class Bench:
     def apply(
         self, *prepared: Prepared, is_ignored: Callable[[RelPath, bool], bool] = lambda *_: False
     ) -> list[Outcome]:
+        return self.apply_all(*prepared, is_ignored=is_ignored).outcomes
+
+    def apply_all(self, *prepared: Prepared, is_ignored: Callable[[RelPath, bool], bool] = lambda *_: False) -> Batch:
         return apply_batch(self.root, self.staging, self.kept, prepared, is_ignored)
 
     def apply_one(self, prepared: Prepared) -> Outcome:

@@ -1,6 +1,7 @@
 """A real root, staging and kept area for each test, and a check that no descriptor is leaked."""
 
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,6 +27,17 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     yield bench
     bench.close()
     assert not _open_below(tmp_path)
+
+
+@pytest.fixture
+def quick_bench(tmp_path: Path) -> Iterator[Bench]:
+    """A bench in memory where there is such a place: what is made durable thousands of times costs nothing there."""
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else tmp_path, prefix="dirsync-") as home:
+        bench = Bench(Path(home, "root"), Path(home, "state"))
+        yield bench
+        bench.close()
+        assert not _open_below(Path(home))
 
 
 @pytest.fixture

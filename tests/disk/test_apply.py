@@ -14,7 +14,7 @@ from dirsync.core.paths import RelPath
 from dirsync.core.plan import Action
 from dirsync.core.reports import Failed, Refused
 from dirsync.core.versions import Why
-from dirsync.disk import metadata, swap, syscalls
+from dirsync.disk import guard, swap, syscalls
 from dirsync.disk.apply import Done, Prepared
 from dirsync.disk.probe import Settled, probe
 from dirsync.errors import RootLost
@@ -61,7 +61,7 @@ def test_what_we_put_there_is_proven_by_its_stat(bench: Bench) -> None:
 
 
 def test_what_is_as_young_as_its_own_write_is_not_proven(bench: Bench) -> None:
-    young = file_entry(b"new", time.time_ns())
+    young = file_entry(b"new", time.time_ns() + 10**9)
     done = bench.apply_one(bench.prepare("f", None, young, b"new"))
     assert isinstance(done, Done)
     assert done.known is not None
@@ -160,13 +160,11 @@ def test_a_second_edit_during_the_putting_back_loses_nothing(bench: Bench, monke
         lambda: _rewrite(bench.at("f"), b"first"),
         lambda: _rewrite(bench.at("f"), b"second"),
     )
-    assert isinstance(bench.apply_one(bench.prepare("f", known, NEW, b"new")), Refused)
+    batch = bench.apply_all(bench.prepare("f", known, NEW, b"new"))
+    assert isinstance(batch.outcomes[0], Refused)
     assert bench.at("f").read_bytes() == b"second"
-    strays = bench.staging.recover(bench.path_of("f"))
-    assert [(each.path, each.entry) for each in strays] == [(b"f", file_entry(b"first", strays[0].entry.mtime_ns))]
-    for each in strays:
-        file, _ = bench.kept.keep(each.directory, each.name, RelPath(b"f"), each.entry)
-        assert bench.kept_content(file) == b"first"
+    assert [(each.path, bench.kept_content(each.file)) for each in batch.kept] == [(b"f", b"first")]
+    assert bench.staged_names() == []
 
 
 def test_a_deletion_during_the_putting_back_loses_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -282,15 +280,15 @@ def test_metadata_of_an_edited_file_is_refused(bench: Bench) -> None:
 
 def test_metadata_is_not_given_to_what_replaced_the_file(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     known = bench.make("f")
-    real = metadata.take_read_lease
+    real = guard.take_read_lease
 
     def intrude(fd: int) -> bool | None:
         _rewrite(bench.at("f"), b"edited")
         return real(fd)
 
-    monkeypatch.setattr(metadata, "take_read_lease", intrude)
+    monkeypatch.setattr(guard, "take_read_lease", intrude)
     outcome = bench.apply_one(bench.prepare("f", known, file_entry(b"old", OLD_NS, 0o700)))
-    assert isinstance(outcome, Failed)
+    assert isinstance(outcome, Refused)
     assert stat.S_IMODE(bench.at("f").stat().st_mode) != 0o700
 
 
@@ -340,10 +338,10 @@ def test_ignored_leftovers_are_kept_when_their_directory_goes(bench: Bench) -> N
     def is_ignored(path: RelPath, is_directory: bool) -> bool:
         return path in (b"d/.DS_Store", b"d/cache.tmp") and is_directory == path.endswith(b"tmp")
 
-    done = bench.apply(bench.prepare("d", bench.known("d"), None), is_ignored=is_ignored)[0]
-    assert isinstance(done, Done)
+    batch = bench.apply_all(bench.prepare("d", bench.known("d"), None), is_ignored=is_ignored)
+    assert isinstance(batch.outcomes[0], Done)
     assert not bench.at("d").exists()
-    kept = {each.path: each for each in done.leftovers}
+    kept = {each.path: each for each in batch.kept}
     assert set(kept) == {b"d/.DS_Store", b"d/cache.tmp/deep/two", b"d/cache.tmp/link"}
     assert bench.kept_content(kept[RelPath(b"d/cache.tmp/deep/two")].file) == b"two"
     assert kept[RelPath(b"d/cache.tmp/link")].entry == Symlink(b"nowhere")

@@ -8,45 +8,21 @@ import pytest
 
 from dirsync.core.entry import Directory, Entry, File
 from dirsync.core.paths import RelPath
-from dirsync.disk import kept as kept_module
-from dirsync.disk import syscalls
 from dirsync.disk.kept import KeptArea
 from dirsync.disk.root import Root
 from dirsync.disk.staging import Staging
 from tests.disk.bench import OLD_NS, Bench, file_entry
+from tests.support.windows import at_each_system_call
 
 NEW = file_entry(b"new", OLD_NS + 1)
-_CALLS = ("fsync", "unlink", "utime", "fchmod", "open", "mkdir", "rmdir", "chmod", "pwrite", "ftruncate", "rename")
-
-
-class _DeathAt:
-    """Ends this process just before the nth of the watched calls."""
-
-    def __init__(self, count: int) -> None:
-        self._left = count
-
-    def watch(self, owner: object, name: str) -> None:
-        real = getattr(owner, name)
-
-        def watched(*arguments: object, **options: object) -> object:
-            self._left -= 1
-            if self._left < 0:
-                os._exit(9)
-            return real(*arguments, **options)
-
-        setattr(owner, name, watched)
 
 
 def _dies(count: int, work: Callable[[], object]) -> bool:
-    """Run `work` in a child that dies at the given call; return whether it got so far."""
+    """Run `work` in a child that dies just before its nth system call; return whether it got so far."""
     child = os.fork()
     if child == 0:
-        death = _DeathAt(count)
-        for name in _CALLS:
-            death.watch(os, name)
-        death.watch(syscalls, "_renameat2")
-        death.watch(kept_module, "rename_noreplace")
-        work()
+        with at_each_system_call(lambda number, _: os._exit(9) if number == count else None):
+            work()
         os._exit(0)
     _, status = os.waitpid(child, 0)
     code = os.waitstatus_to_exitcode(status)
@@ -60,7 +36,7 @@ def _everything_kept(bench: Bench, path: str) -> set[bytes]:
     staging, kept = Staging(root, bench.state), KeptArea(bench.state)
     for stray in staging.recover(bench.path_of(path)):
         assert stray.path == path.encode()
-        kept.keep(stray.directory, stray.name, stray.path, stray.entry)
+        kept.keep_all(stray.directory, stray.name, stray.path, [])
     assert staging.recover(bench.path_of(path)) == []
     found = kept.orphans(set(), bench.path_of(path))
     assert {each.file for each in found} == kept.files()

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from dirsync.core.entry import File, Symlink
 from dirsync.core.paths import RelPath
 from dirsync.disk import syscalls
-from dirsync.disk.kept import path_hash
+from dirsync.disk.kept import Kept, entry_at, path_hash
 from dirsync.disk.reading import SparseWriter, digest_of, read_whole
 from dirsync.disk.staging import Staged, Staging
 from dirsync.errors import DiskError
@@ -187,14 +187,20 @@ def test_recovery_tells_ours_from_somebodys(bench: Bench) -> None:
     (home / f"{prefix}-{digest_of(b'staged').hex()}-1").write_bytes(b"somebody's")
     (home / f"{prefix}-{digest_of(b'staged').hex()}-2").symlink_to("somewhere")
     (home / f"{'0' * 32}-{'0' * 64}-3").write_bytes(b"of an unknown path")
+    (home / f"{prefix}-{'0' * 64}-4" / "d").mkdir(parents=True)
+    (home / f"{prefix}-{'0' * 64}-4" / "d" / "file").write_bytes(b"in a directory")
     fresh = Staging(bench.root, bench.state)
     strays = fresh.recover(bench.path_of("f"))
-    found = {(each.path, each.entry.digest if isinstance(each.entry, File) else each.entry) for each in strays}
-    assert found == {
+    found = {(each.path, entry_at(each.directory, each.name)) for each in strays if each.name[-1:] != b"4"}
+    assert {(path, entry.digest if isinstance(entry, File) else entry) for path, entry in found} == {
         (F, digest_of(b"somebody's")),
         (F, Symlink(b"somewhere")),
         (None, digest_of(b"of an unknown path")),
     }
+    kept: list[Kept] = []
+    (directory,) = [each for each in strays if each.name[-1:] == b"4"]
+    bench.kept.keep_all(directory.directory, directory.name, F, kept)
+    assert [(each.path, bench.kept_content(each.file)) for each in kept] == [(b"f/d/file", b"in a directory")]
     assert fresh.received(digest_of(b"whole"))[0] == 5
     assert fresh.received(digest_of(b"partial"))[0] == 3
     assert len(os.listdir(home)) == 5
@@ -227,7 +233,9 @@ def test_what_is_exposed_may_be_somebodys_after_a_crash(bench: Bench) -> None:
     (bench.state / "staging" / os.fsdecode(bench.staging.expose(staged))).write_bytes(b"old")
     fresh = Staging(bench.root, bench.state)
     (stray,) = fresh.recover(bench.path_of("f"))
-    assert (stray.path, stray.entry.digest) == (F, digest_of(b"old"))
+    found = entry_at(stray.directory, stray.name)
+    assert isinstance(found, File)
+    assert (stray.path, found.digest) == (F, digest_of(b"old"))
     fresh.close()
     bench.staging.discard(staged)
 

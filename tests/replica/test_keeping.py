@@ -14,13 +14,12 @@ from hypothesis import strategies as st
 
 import dirsync.replica.keeping as keeping
 import dirsync.replica.saving as saving
-from dirsync.core.entry import Directory, File, Role
+from dirsync.core.entry import File, Role
 from dirsync.core.events import EventName
 from dirsync.core.plan import Action
 from dirsync.core.reports import Applied, Failed, Step
 from dirsync.core.versions import Why
 from dirsync.disk.kept import KeptArea, path_hash
-from dirsync.disk.staging import Staging
 from dirsync.errors import DiskError, Refusal, StateError
 from dirsync.limits import KEPT_BYTES_MIN
 from dirsync.replica.keeping import Versions
@@ -228,15 +227,18 @@ async def kept_at(ground, name):
 
 
 async def test_what_was_set_aside_for_a_step_that_failed_is_a_version_at_once(tmp_path, monkeypatch):
-    def fail(*_):
-        raise OSError(28, "No space left on device")
+    def fail(*_, **__):
+        raise OSError(16, "Device or resource busy")
 
-    async with local_ground(tmp_path) as ground:
-        await ground.replica.apply([add("f", b"old")])
-        monkeypatch.setattr(Staging, "directory", fail)
-        (result,) = await ground.replica.apply([Step(Action(rel("f"), a_file(b"old"), Directory(0o755)))])
+    async with local_ground(tmp_path, is_started=False) as ground:
+        await ground.replica.set_ignore(["*.tmp"])
+        ground.write("d/left.tmp", b"old")
+        directory = (await ground.snapshot())[rel("d")]
+        monkeypatch.setattr(os, "rmdir", fail)
+        (result,) = await ground.replica.apply([Step(Action(rel("d"), directory, None))])
         assert isinstance(result, Failed)
-        assert await kept_at(ground, "f") == [(Why.REPLACED, a_file(b"old"))]
+        ((why, entry),) = await kept_at(ground, "d/left.tmp")
+        assert (why, entry.size) == (Why.DELETED, 3)
 
 
 async def test_the_limit_is_kept_without_waiting_for_the_hour(tmp_path, monkeypatch):

@@ -33,6 +33,9 @@ class SimFcntl:
         if command == fcntl.F_SETLEASE:
             self._disk.enter("lease", number, argument)
             self._set_lease(self._disk.file(number), argument)
+        elif command == fcntl.F_GETLEASE:
+            file = self._disk.file(number)
+            return fcntl.F_RDLCK if file.node.lease is file else fcntl.F_UNLCK
         elif command != fcntl.F_SETSIG:
             raise failure(errno.EINVAL)
         return 0

@@ -6,7 +6,7 @@ and removal; which side wins is not known here.
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from dirsync.core.entry import Directory, File, Symlink
 from dirsync.core.paths import RelPath, parent
@@ -24,7 +24,15 @@ from dirsync.disk.syscalls import has_sync_file_system, sync_file_system
 from dirsync.disk.unlocking import made_writable
 from dirsync.errors import DiskError
 
-__all__ = ["Done", "Kept", "Outcome", "Prepared", "apply_batch", "parents_of"]
+__all__ = ["Batch", "Done", "Kept", "Outcome", "Prepared", "apply_batch", "parents_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What became of the steps, in their order, and everything that was set aside, also by steps that were not done."""
+
+    outcomes: list[Outcome]
+    kept: list[Kept]
 
 
 def _nothing_ignored(_path: RelPath, _is_directory: bool) -> bool:
@@ -37,14 +45,15 @@ def apply_batch(
     kept: KeptArea,
     prepared: Sequence[Prepared],
     is_ignored: IsIgnored = _nothing_ignored,
-) -> list[Outcome]:
-    """Do the steps in order and return one outcome each; a step that fails stops no other.
+) -> Batch:
+    """Do the steps in order; a step that fails stops no other.
 
     What was staged for them is consumed, or discarded where it was not used. On return every Done is durable, and
     what it replaced lies in `kept`, durable too. Ignored names that are all that is left in a directory that goes
-    are kept as well. Raises RootLost, before anything was done.
+    are kept as well, and so is what somebody put in the way of an apply that had to be undone. Raises RootLost,
+    before anything was done.
     """
-    batch = _Batch(root, staging, kept, is_ignored, prepared)
+    batch = _Run(root, staging, kept, is_ignored, prepared)
     try:
         root.verify()
         return batch.run()
@@ -52,7 +61,7 @@ def apply_batch(
         batch.clean()
 
 
-class _Batch:
+class _Run:
     def __init__(
         self, root: Root, staging: Staging, kept: KeptArea, is_ignored: IsIgnored, prepared: Sequence[Prepared]
     ) -> None:
@@ -64,11 +73,14 @@ class _Batch:
         self._is_synced_singly = is_few or staging.is_receiving or not has_sync_file_system()
         self._stepper = Stepper(root, staging, kept, is_ignored, is_synced=self._is_synced_singly)
 
-    def run(self) -> list[Outcome]:
+    def run(self) -> Batch:
         """Do all of it."""
         failures = self._make_contents_durable()
         outcomes = [failures.get(index) or self._step(each) for index, each in enumerate(self._prepared)]
-        return [self._look_again(each) for each in self._make_names_durable(outcomes)]
+        outcomes = self._make_names_durable(outcomes)
+        looks = {each.file: (each, self._second_look(each)) for each in self._stepper.kept}
+        kept = [each if isinstance(look, Failed) else look for each, look in looks.values()]
+        return Batch([_with_look(each, looks) for each in outcomes], kept)
 
     def clean(self) -> None:
         """Drop what was not used. What cannot be dropped now is found at the next start."""
@@ -124,7 +136,7 @@ class _Batch:
 
     def _make_names_durable(self, outcomes: list[Outcome]) -> list[Outcome]:
         """Sync what the steps touched; a step whose names are not durable has failed, as far as anybody is told."""
-        if not any(isinstance(each, Done) for each in outcomes):
+        if not self._stepper.kept and not any(isinstance(each, Done) for each in outcomes):
             return outcomes
         errors: dict[RelPath, OSError] = {}
         common: OSError | None = None
@@ -143,17 +155,18 @@ class _Batch:
             for outcome, each in zip(outcomes, self._prepared, strict=True)
         ]
 
-    def _look_again(self, outcome: Outcome) -> Outcome:
-        if not isinstance(outcome, Done) or (outcome.kept is None and not outcome.leftovers):
-            return outcome
+    def _second_look(self, kept: Kept) -> Kept | Failed:
         try:
-            kept = None if outcome.kept is None else self._second_look(outcome.kept)
-            return replace(outcome, kept=kept, leftovers=tuple(map(self._second_look, outcome.leftovers)))
+            return replace(kept, entry=self._kept.second_look(kept.file, kept.entry))
         except OSError as error:
             return Failed(reason_of(error))
 
-    def _second_look(self, kept: Kept) -> Kept:
-        return replace(kept, entry=self._kept.second_look(kept.file, kept.entry))
+
+def _with_look(outcome: Outcome, looks: dict[str, tuple[Kept, Kept | Failed]]) -> Outcome:
+    if not isinstance(outcome, Done) or outcome.kept is None:
+        return outcome
+    look = looks[outcome.kept.file][1]
+    return look if isinstance(look, Failed) else replace(outcome, kept=look)
 
 
 def parents_of(action: Action) -> set[RelPath]:

@@ -7,6 +7,8 @@ what came out.
 import os
 import stat
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from dirsync.core.entry import Entry, File, Observed, Problem
@@ -22,6 +24,7 @@ from dirsync.disk.probe import (
     probe_at,
 )
 from dirsync.disk.root import fingerprint_of
+from dirsync.disk.syscalls import O_HANDLE, has_read_lease, take_read_lease
 from dirsync.limits import UNSETTLED_QUIET_SECONDS
 
 _QUIET_NANOSECONDS = int(UNSETTLED_QUIET_SECONDS * 1e9)
@@ -78,6 +81,46 @@ def is_same(status: os.stat_result, seen: Fingerprint) -> bool:
     """Return whether this is the object that was seen, unchanged; a rename changes its ctime, so that is left out."""
     now = fingerprint_of(status)
     return (now.inode, now.size, now.mtime_ns, now.mode) == (seen.inode, seen.size, seen.mtime_ns, seen.mode)
+
+
+class Still:
+    """A file or link that stands still: no program can write to it in place, as far as this platform can see to that.
+
+    `fd` names it wherever it is moved; None for a link, whose text cannot be changed in place.
+    """
+
+    __slots__ = ("_has_lease", "fd")
+
+    def __init__(self, fd: int | None) -> None:
+        self.fd = fd
+        self._has_lease = fd is not None and take_read_lease(fd) is True
+
+    def was(self, seen: Fingerprint) -> bool:
+        """Return whether this is the file that was seen, unchanged since."""
+        return self.fd is not None and fingerprint_of(os.fstat(self.fd)) == seen
+
+    def is_proven(self) -> bool:
+        """Return whether certainly nobody wrote to it since the block began."""
+        return self.fd is None or (self._has_lease and has_read_lease(self.fd))
+
+
+@contextmanager
+def held_still(directory: int, name: bytes) -> Iterator[Still]:
+    """Keep programs from writing to a file in place until the block ends; they wait as long. Raises OSError.
+
+    So only for a few system calls. A program that had it open before is not kept out: then nothing is proven.
+    """
+    if stat.S_ISLNK(lstat_at(directory, name).st_mode):
+        yield Still(None)
+        return
+    try:
+        fd = os.open(name, O_READ, dir_fd=directory)
+    except PermissionError:
+        fd = os.open(name, O_HANDLE, dir_fd=directory)
+    try:
+        yield Still(fd)
+    finally:
+        os.close(fd)  # gives the lease back
 
 
 def _is_quiet(status: os.stat_result) -> bool:

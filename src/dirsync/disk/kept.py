@@ -17,13 +17,14 @@ from pathlib import Path
 from blake3 import blake3
 
 from dirsync.core.entry import PERMISSION_BITS, Digest, Entry, File, Symlink
-from dirsync.core.paths import RelPath
+from dirsync.core.paths import RelPath, join
 from dirsync.core.versions import Why
 from dirsync.disk.durability import sync_directory
-from dirsync.disk.probe import O_READ, lstat_at
+from dirsync.disk.probe import O_READ, is_open_for_writing, lstat_at
 from dirsync.disk.reading import SparseWriter, read_whole
 from dirsync.disk.reasons import reason_of
-from dirsync.disk.syscalls import O_BINARY, clone, rename_noreplace
+from dirsync.disk.root import fingerprint_of
+from dirsync.disk.syscalls import O_BINARY, O_LIST, O_NOFOLLOW, clone, rename_noreplace
 from dirsync.errors import DiskError
 
 PATH_HASH_CHARS = 32
@@ -47,16 +48,11 @@ class Kept:
 
 
 class KeptArea:
-    """The versions directory. Usable from several threads.
-
-    It remembers what it was given until `take_fresh`, so that a step that fails after something was set aside for it
-    leaves nothing without a record.
-    """
+    """The versions directory. Usable from several threads."""
 
     def __init__(self, state: Path) -> None:
         """Open, and make if needed, `state/versions`. Raises DiskError."""
         self._path = state / "versions"
-        self._fresh: list[Kept] = []
         with _mapped("the kept versions cannot be reached"):
             self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._fd = os.open(self._path, os.O_RDONLY)
@@ -80,11 +76,6 @@ class KeptArea:
         parts = file.split("-")
         return int(parts[1]) if len(parts) == 3 and parts[1].isdecimal() else time.time_ns()
 
-    def take_fresh(self) -> list[Kept]:
-        """Return what was set aside since the last call."""
-        fresh, self._fresh = self._fresh, []
-        return fresh
-
     def files(self) -> set[str]:
         """Return the names of all kept files. Raises DiskError."""
         with _mapped("the kept versions cannot be listed"):
@@ -96,11 +87,7 @@ class KeptArea:
         Copied instead where it has further hard links (they would go on changing it) or lies on another file
         system; the name is gone afterwards. Durable after `sync`. Raises OSError, and then nothing was moved.
         """
-        file, kept = self._keep(directory, name, self._new_name(path), entry)
-        self._fresh.append(Kept(file, kept, path, Why.REPLACED))
-        return file, kept
-
-    def _keep(self, directory: int, name: bytes, target: bytes, entry: Entry) -> tuple[str, Entry]:
+        target = self._new_name(path)
         status = lstat_at(directory, name)
         if stat.S_ISREG(status.st_mode) and status.st_nlink > 1:
             return self._copied(directory, name, target, entry)
@@ -113,6 +100,26 @@ class KeptArea:
         if stat.S_ISREG(status.st_mode):
             self._moved.append(target)
         return os.fsdecode(target), entry
+
+    def keep_all(self, directory: int, name: bytes, path: RelPath, kept: list[Kept]) -> None:
+        """Move whatever stands at `name` here, what is in a directory each under its own path; append it to `kept`.
+
+        What has no content (a FIFO, a socket) is removed. Raises OSError; what was moved before is in `kept`.
+        """
+        status = lstat_at(directory, name)
+        if stat.S_ISDIR(status.st_mode):
+            fd = os.open(name, O_LIST | O_NOFOLLOW, dir_fd=directory)
+            try:
+                for child in os.listdir(fd):
+                    self.keep_all(fd, os.fsencode(child), join(path, os.fsencode(child)), kept)
+            finally:
+                os.close(fd)
+            os.rmdir(name, dir_fd=directory)
+        elif is_file_or_link(status):
+            file, entry = self.keep(directory, name, path, entry_at(directory, name))
+            kept.append(Kept(file, entry, path, Why.REPLACED))
+        else:
+            os.unlink(name, dir_fd=directory)
 
     def second_look(self, file: str, entry: Entry) -> Entry:
         """Return what the kept file is now: a program that still had it open may have gone on writing.
@@ -185,15 +192,32 @@ class KeptArea:
             return os.fsdecode(target), entry
         source = os.open(name, O_READ, dir_fd=directory)
         try:
-            copied = copy_content(source, self._fd, _UNFINISHED + target, is_durable=True)
+            digest, size = self._copy_at_rest(source, _UNFINISHED + target)
         finally:
             os.close(source)
         os.rename(_UNFINISHED + target, target, src_dir_fd=self._fd, dst_dir_fd=self._fd)
-        self.sync()  # the original may go durably before anything else is synced
-        os.unlink(name, dir_fd=directory)
-        if isinstance(entry, File) and copied[0] != entry.digest:
-            entry = replace(entry, digest=copied[0], size=copied[1])
+        try:
+            self.sync()  # the original may go durably before anything else is synced
+            os.unlink(name, dir_fd=directory)
+        except OSError:
+            os.unlink(target, dir_fd=self._fd)
+            raise
+        if isinstance(entry, File) and digest != entry.digest:
+            entry = replace(entry, digest=digest, size=size)
         return os.fsdecode(target), entry
+
+    def _copy_at_rest(self, source: int, target: bytes) -> tuple[Digest, int]:
+        """Copy a file that is about to lose its name; nobody must be left who could write to it afterwards unseen.
+
+        Who opened it before may; its other names, if it has any, keep what they write.
+        """
+        before = fingerprint_of(os.fstat(source))
+        copied = copy_content(source, self._fd, target, is_durable=True)
+        has_writer = os.fstat(source).st_nlink == 1 and is_open_for_writing(source)
+        if has_writer or fingerprint_of(os.fstat(source)) != before:
+            os.unlink(target, dir_fd=self._fd)
+            raise OSError("some program has it open for writing" if has_writer else "it is being changed")
+        return copied
 
 
 def copy_content(source: int, directory: int, name: bytes, *, is_durable: bool) -> tuple[Digest, int]:
@@ -219,6 +243,11 @@ def copy_content(source: int, directory: int, name: bytes, *, is_durable: bool) 
     finally:
         os.close(fd)
     return reading.digest, reading.size
+
+
+def is_file_or_link(status: os.stat_result) -> bool:
+    """Return whether this can be kept."""
+    return stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode)
 
 
 def entry_at(directory: int, name: bytes) -> File | Symlink:

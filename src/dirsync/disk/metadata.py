@@ -7,26 +7,28 @@ import errno
 import os
 import stat
 import time
+from collections.abc import Callable
 
-from dirsync.core.entry import PERMISSION_BITS, Directory, File, Symlink
+from dirsync.core.entry import PERMISSION_BITS, Entry, File, Symlink
 from dirsync.core.fingerprint import Fingerprint, Known
-from dirsync.core.reports import Failed, Refused
-from dirsync.disk.guard import is_same, observe
+from dirsync.core.reports import Failed
+from dirsync.disk.guard import Still
 from dirsync.disk.probe import O_READ, lstat_at
 from dirsync.disk.root import fingerprint_of
 from dirsync.disk.staging import Staged
-from dirsync.disk.syscalls import O_NOFOLLOW, give_back_lease, take_read_lease
+from dirsync.disk.syscalls import O_HANDLE
 from dirsync.limits import RACY_NANOSECONDS
 
-_O_HANDLE = getattr(os, "O_PATH", os.O_RDONLY) | O_NOFOLLOW | getattr(os, "O_CLOEXEC", 0)
 
-
-def known_after(entry: File | Symlink | Directory, present: Fingerprint) -> Known:
+def known_after(entry: Entry, present: Fingerprint, *, is_proven: bool) -> Known:
     """Return the index row for what we just put in place, whose content was verified before.
 
-    Whoever writes to it from now on changes its time too, so the stat proves it from the start, unless the time
-    that was set is itself so young that a write could leave the same one.
+    Where it `is_proven` that nobody wrote to it meanwhile, whoever writes to it from now on changes its time too, so
+    the stat proves it from the start, unless the time that was set is itself so young that a write could leave the
+    same one. Otherwise it is read again.
     """
+    if not is_proven:
+        return Known(entry, present, 0)
     is_telling = present.ctime_ns - present.mtime_ns > RACY_NANOSECONDS
     return Known(entry, present, present.ctime_ns + RACY_NANOSECONDS + 1 if is_telling else present.ctime_ns)
 
@@ -62,56 +64,55 @@ def owner_at(directory: int, name: bytes) -> tuple[int, int] | None:
     return None if owner == (os.geteuid(), os.getegid()) else owner
 
 
-def set_directory_mode(directory: int, name: bytes, mode: int) -> None:
-    """Give a directory these permission bits. Raises OSError, also where `name` is no directory."""
-    fd = os.open(name, _O_HANDLE, dir_fd=directory)
+def set_directory_mode(directory: int, name: bytes, mode: int) -> Fingerprint:
+    """Give a directory these permission bits; return what is there then. Raises OSError, also for no directory."""
+    fd = os.open(name, O_HANDLE, dir_fd=directory)
     try:
         status = os.fstat(fd)
         if not stat.S_ISDIR(status.st_mode):
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
-        _chmod_handle(fd, stat.S_IMODE(status.st_mode) & ~PERMISSION_BITS | mode & PERMISSION_BITS)
+        bits = stat.S_IMODE(status.st_mode) & ~PERMISSION_BITS | mode & PERMISSION_BITS
+        return _stored(fd, lambda: _chmod_handle(fd, bits), lambda found: found.mode & 0o7777 == bits)
     finally:
         os.close(fd)
 
 
-def dress_in_place(
-    directory: int, name: bytes, intended: File, seen: Fingerprint, *, is_synced: bool
-) -> Known | Refused | Failed:
-    """Give the file that was recognised by `seen` its time and bits. Raises OSError.
-
-    A read lease keeps writers out meanwhile; without one (not ours, or no leases here) the returned row proves
-    nothing, so the content is looked at again.
-    """
-    try:
-        fd = os.open(name, O_READ, dir_fd=directory)
-    except PermissionError:
-        fd = os.open(name, _O_HANDLE, dir_fd=directory)
-    has_lease = False
-    try:
-        if not is_same(os.fstat(fd), seen):
-            return Refused(observe(directory, name))
-        has_lease = take_read_lease(fd) is True
-        if not is_same(os.fstat(fd), seen):
-            return Refused(observe(directory, name))
-        _set_in_place(fd, intended)
-        present = fingerprint_of(os.fstat(fd))
-        if is_synced:
-            _sync(fd)
-    finally:
-        if has_lease:
-            give_back_lease(fd)
-        os.close(fd)
+def dress_in_place(still: Still, directory: int, name: bytes, intended: File, *, is_synced: bool) -> Known | Failed:
+    """Give the file that stands still at `name` its time and bits. Raises OSError."""
+    assert still.fd is not None
+    present = _set_in_place(still.fd, intended)
+    if is_synced:
+        _sync(still.fd)
     if fingerprint_of(lstat_at(directory, name)) != present:
         return Failed("it was changed at the same moment")
-    return known_after(intended, present) if has_lease else Known(intended, present, 0)
+    return known_after(intended, present, is_proven=still.is_proven())
 
 
-def _set_in_place(fd: int, intended: File) -> None:
-    bits = stat.S_IMODE(os.fstat(fd).st_mode)
-    if bits & PERMISSION_BITS != intended.mode & PERMISSION_BITS:
-        _chmod_handle(fd, bits & ~PERMISSION_BITS | intended.mode & PERMISSION_BITS)
-    if os.fstat(fd).st_mtime_ns != intended.mtime_ns:
-        os.utime(_path_of(fd), ns=(time.time_ns(), intended.mtime_ns))
+def _set_in_place(fd: int, intended: File) -> Fingerprint:
+    bits = stat.S_IMODE(os.fstat(fd).st_mode) & ~PERMISSION_BITS | intended.mode & PERMISSION_BITS
+
+    def set_both() -> None:
+        status = os.fstat(fd)
+        if stat.S_IMODE(status.st_mode) != bits:
+            _chmod_handle(fd, bits)
+        if status.st_mtime_ns != intended.mtime_ns:
+            os.utime(_path_of(fd), ns=(time.time_ns(), intended.mtime_ns))
+
+    return _stored(fd, set_both, lambda found: (found.mode & 0o7777, found.mtime_ns) == (bits, intended.mtime_ns))
+
+
+def _stored(fd: int, set_it: Callable[[], None], is_as_intended: Callable[[Fingerprint], bool]) -> Fingerprint:
+    """Set something and return what the file system made of it.
+
+    What is not as intended was either changed by somebody right after, or is all that this file system can hold: only
+    then does it come out the same again.
+    """
+    set_it()
+    found = fingerprint_of(os.fstat(fd))
+    if is_as_intended(found):
+        return found
+    set_it()
+    return fingerprint_of(os.fstat(fd))
 
 
 def _chmod_handle(fd: int, mode: int) -> None:

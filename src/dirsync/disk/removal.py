@@ -2,7 +2,6 @@
 
 import errno
 import os
-import stat
 from collections.abc import Callable
 
 from dirsync.core.entry import Directory, Observed
@@ -11,10 +10,10 @@ from dirsync.core.paths import RelPath, join
 from dirsync.core.reports import Failed, Refused
 from dirsync.core.versions import Why
 from dirsync.disk.guard import observe
-from dirsync.disk.kept import Kept
+from dirsync.disk.kept import Kept, is_file_or_link
 from dirsync.disk.probe import Settled, lstat_at, observed, probe_at
 from dirsync.disk.root import Root
-from dirsync.disk.swap import Swapper
+from dirsync.disk.swap import Place, Swapper
 
 IsIgnored = Callable[[RelPath, bool], bool]
 _NOT_EMPTY = Failed("the directory is not empty")
@@ -27,12 +26,8 @@ def remove_directory(
     expected: Directory,
     known: Known | None,
     is_ignored: IsIgnored,
-    kept: list[Kept],
 ) -> Refused | Failed | None:
-    """Remove `path` if it is `expected` and nothing of interest is in it; what was ignored is appended to `kept`.
-
-    Raises OSError.
-    """
+    """Remove `path` if it is `expected` and nothing of interest is in it; what was ignored is kept. Raises OSError."""
     with root.parent_of(path) as (directory, name):
         found: Observed = observe(directory, name, known)
         if found != expected:
@@ -40,7 +35,7 @@ def remove_directory(
         leftovers = _children(root, path)
         if any(not is_ignored(child, is_directory) for child, is_directory in leftovers):
             return _NOT_EMPTY
-        failed = _clear(root, swapper, leftovers, kept)
+        failed = _clear(root, swapper, leftovers)
         if failed is not None:
             return failed
         try:
@@ -61,9 +56,7 @@ def _children(root: Root, path: RelPath) -> list[tuple[RelPath, bool]]:
         os.close(fd)
 
 
-def _clear(
-    root: Root, swapper: Swapper, leftovers: list[tuple[RelPath, bool]], kept: list[Kept]
-) -> Refused | Failed | None:
+def _clear(root: Root, swapper: Swapper, leftovers: list[tuple[RelPath, bool]]) -> Refused | Failed | None:
     """Keep everything below ignored names; a stack instead of recursion, children before their directory."""
     pending = [(path, is_directory, False) for path, is_directory in leftovers]
     while pending:
@@ -76,21 +69,18 @@ def _clear(
             if is_directory:
                 os.rmdir(name, dir_fd=directory)
                 continue
-            failed = _keep_one(swapper, directory, name, path, kept)
+            failed = _keep_one(swapper, (directory, name), path)
         if failed is not None:
             return failed
     return None
 
 
-def _keep_one(swapper: Swapper, directory: int, name: bytes, path: RelPath, kept: list[Kept]) -> Failed | None:
-    if not (stat.S_ISREG(mode := lstat_at(directory, name).st_mode) or stat.S_ISLNK(mode)):
+def _keep_one(swapper: Swapper, place: Place, path: RelPath) -> Failed | None:
+    if not is_file_or_link(lstat_at(*place)):
         return _NOT_EMPTY
-    found = probe_at(directory, name, None)
+    found = probe_at(*place, None)
     if not isinstance(found, Settled):
         return Failed(f"something ignored in the directory cannot be kept: {observed(found)}")
     known = Known(found.entry, found.fingerprint, found.looked_ns)
-    result = swapper.take_out(directory, name, path, found.entry, known, Why.DELETED)
-    if not isinstance(result, Kept):
-        return _NOT_EMPTY
-    kept.append(result)
-    return None
+    result = swapper.take_out(place, path, found.entry, known, Why.DELETED)
+    return None if isinstance(result, Kept) else _NOT_EMPTY

@@ -14,13 +14,12 @@ from dataclasses import dataclass
 from dirsync.core.fingerprint import Fingerprint
 from dirsync.core.paths import RelPath, name_of, parent
 from dirsync.disk.reasons import reason_of
-from dirsync.disk.syscalls import O_NOFOLLOW, O_WALK, open_beneath
+from dirsync.disk.syscalls import O_LIST, O_NOFOLLOW, O_WALK, open_beneath
 from dirsync.errors import RootLost
 
 _MARK = b"user.dirsync.replica"
 _PIECE_BYTES_MAX = 4000
 """What goes into one system call: below PATH_MAX; longer paths are walked in pieces."""
-_O_LIST: int = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
 _NO_MARK = frozenset(
     {errno.ENOTSUP, errno.EOPNOTSUPP, errno.EPERM, errno.EACCES, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.E2BIG}
 )
@@ -57,7 +56,7 @@ class Root:
         """
         resolved = os.path.realpath(path)
         try:
-            fd = os.open(resolved, _O_LIST | O_NOFOLLOW)
+            fd = os.open(resolved, O_LIST | O_NOFOLLOW)
         except OSError as error:
             raise RootLost(f"the directory {path} cannot be opened: {_why(error)}") from error
         status = os.fstat(fd)
@@ -102,7 +101,7 @@ class Root:
 
         Raises OSError where it, or a parent, is missing, not a directory, or a link.
         """
-        return self._walk(path or RelPath(b"."), _O_LIST)
+        return self._walk(path or RelPath(b"."), O_LIST)
 
     def read_mark(self) -> bytes | None:
         """Return the replica id that the directory carries; None where there is none or the file system has no room."""

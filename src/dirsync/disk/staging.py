@@ -8,7 +8,6 @@ to be somebody's. Does not touch what is synchronised, and never gives metadata 
 import errno
 import os
 import secrets
-import stat
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,7 +18,7 @@ from pathlib import Path
 
 from dirsync.core.entry import Digest, File, Symlink
 from dirsync.core.paths import RelPath
-from dirsync.disk.kept import PATH_HASH_CHARS, copy_content, entry_at, path_hash
+from dirsync.disk.kept import PATH_HASH_CHARS, copy_content, entry_at, is_file_or_link, path_hash
 from dirsync.disk.probe import O_READ, lstat_at
 from dirsync.disk.reading import READ_BYTES, SparseWriter, digest_of
 from dirsync.disk.reasons import reason_of
@@ -61,7 +60,6 @@ class Stray:
     """Something of somebody's that a crash left in the staging area; `path` is None where the path is not known."""
 
     path: RelPath | None
-    entry: File | Symlink
     directory: int
     name: bytes
 
@@ -312,14 +310,27 @@ def _judge_leftover(directory: int, name: bytes, path_of: Callable[[bytes], RelP
     if _is_received(name):
         _drop_if_stale(directory, name)
         return None
-    if stat.S_ISDIR(lstat_at(directory, name).st_mode):
-        return None  # came out where a file was expected, and could not go back: not ours to drop
+    try:
+        os.rmdir(name, dir_fd=directory)
+    except NotADirectoryError:
+        if _is_ours(directory, name, rest.partition(b"-")[0]):
+            os.unlink(name, dir_fd=directory)
+            return None
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+    else:
+        return None
+    return Stray(path_of(hashed), directory, name)
+
+
+def _is_ours(directory: int, name: bytes, digest_hex: bytes) -> bool:
+    """Return whether a file or link is what was staged under this digest."""
+    if not is_file_or_link(lstat_at(directory, name)):
+        return False
     entry = entry_at(directory, name)
     digest = digest_of(entry.target) if isinstance(entry, Symlink) else entry.digest
-    if digest.hex().encode() == rest.partition(b"-")[0]:
-        os.unlink(name, dir_fd=directory)
-        return None
-    return Stray(path_of(hashed), entry, directory, name)
+    return digest.hex().encode() == digest_hex
 
 
 def _remove(directory: int, name: bytes) -> None:

@@ -13,10 +13,9 @@ from pathlib import Path
 
 from dirsync.disk.durability import sync_directory
 from dirsync.disk.root import Root
-from dirsync.disk.syscalls import can_rename_between, open_beneath
+from dirsync.disk.syscalls import O_LIST, can_rename_between, open_beneath
 
 _NAME_FILE = "staging_in_root"
-_O_LIST = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0)
 
 
 class StagingArea:
@@ -26,7 +25,7 @@ class StagingArea:
         self._root = root
         home = state / "staging"
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        fd = os.open(home, _O_LIST)
+        fd = os.open(home, O_LIST)
         is_same_mount = os.fstat(fd).st_dev == root.identity.device and can_rename_between(fd, root.fd)
         self._fd: int | None = fd if is_same_mount else None
         self.name_in_root: bytes | None = None
@@ -80,7 +79,7 @@ class StagingArea:
             with suppress(FileExistsError):
                 os.mkdir(name, 0o700, dir_fd=self._root.fd)
         try:
-            fd = open_beneath(self._root.fd, name, _O_LIST)
+            fd = open_beneath(self._root.fd, name, O_LIST)
         except FileNotFoundError:
             return None
         status = os.fstat(fd)

@@ -6,23 +6,24 @@ Chooses among the swaps; raises OSError or DiskError where the file system says 
 import errno
 import os
 import stat
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from dirsync.core.entry import PERMISSION_BITS, Directory, Entry, File, Symlink
-from dirsync.core.fingerprint import Fingerprint, Known
+from dirsync.core.fingerprint import Known
 from dirsync.core.paths import RelPath
 from dirsync.core.plan import Action
 from dirsync.core.reports import Failed, Refused
 from dirsync.core.versions import Why
-from dirsync.disk.guard import check, check_absent, is_same, observe
+from dirsync.disk.guard import Seen, Still, check, check_absent, held_still, observe
 from dirsync.disk.kept import Kept, KeptArea
 from dirsync.disk.metadata import dress_in_place, known_after, set_directory_mode
 from dirsync.disk.probe import lstat_at
 from dirsync.disk.removal import IsIgnored, remove_directory
 from dirsync.disk.root import Root, fingerprint_of
 from dirsync.disk.staging import Staged, Staging
-from dirsync.disk.swap import Swapper
+from dirsync.disk.swap import Place, Swapped, Swapper
 
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
@@ -42,26 +43,28 @@ class Done:
     """The step was done. `known` is the index row of its path now.
 
     It is None where nothing stands there, or where somebody changed it right after: then it must be looked at.
-    `leftovers` are ignored names that were in a directory that went.
     """
 
     entry: Entry | None
     known: Known | None
     kept: Kept | None
     is_renamed: bool = False
-    leftovers: tuple[Kept, ...] = ()
 
 
 Outcome = Done | Refused | Failed
 
 
 class Stepper:
-    """Does single steps in one root. `is_synced`: what a step changes in place is made durable at once."""
+    """Does single steps in one root. `is_synced`: what a step changes in place is made durable at once.
+
+    `kept` lists everything that was set aside, whatever became of the step.
+    """
 
     def __init__(self, root: Root, staging: Staging, kept: KeptArea, is_ignored: IsIgnored, *, is_synced: bool) -> None:
         self._root = root
         self._staging = staging
         self._swapper = Swapper(staging, kept)
+        self.kept = self._swapper.kept
         self._is_ignored = is_ignored
         self._is_synced = is_synced
 
@@ -74,52 +77,42 @@ class Stepper:
             return self._from_directory(prepared, action.expected)
         with ExitStack() as stack:
             try:
-                directory, name = stack.enter_context(self._root.parent_of(action.path))
+                place = stack.enter_context(self._root.parent_of(action.path))
             except OSError as error:
                 if action.expected is None or error.errno not in _ABSENT:
                     raise
                 return Refused(None)
             if action.expected is None:
-                return self._from_nothing(prepared, directory, name)
-            return self._from_file(prepared, action.expected, directory, name)
+                return self._from_nothing(prepared, place)
+            return self._from_file(prepared, action.expected, place)
 
-    def _from_nothing(self, prepared: Prepared, directory: int, name: bytes) -> Outcome:
-        match prepared.action.intended:
-            case None:
-                return check_absent(directory, name, prepared.known) or Done(None, None, None)
-            case Directory() as intended:
-                return self._make_directory(prepared.action.path, intended, directory, name)
-            case intended:
-                return self._place(prepared, intended, directory, name)
+    def _from_nothing(self, prepared: Prepared, place: Place) -> Outcome:
+        if prepared.action.intended is None:
+            return check_absent(*place, prepared.known) or Done(None, None, None)
+        return self._place(prepared, prepared.action.intended, place)
 
-    def _from_file(self, prepared: Prepared, expected: File | Symlink, directory: int, name: bytes) -> Outcome:
+    def _from_file(self, prepared: Prepared, expected: File | Symlink, place: Place) -> Outcome:
         action = prepared.action
         match action.intended:
             case None:
-                kept = self._take_out(prepared, expected, directory, name, Why.DELETED)
+                why = Why.CONFLICT if action.is_conflict else Why.DELETED
+                kept = self._swapper.take_out(place, action.path, expected, prepared.known, why)
                 return Done(None, None, kept) if isinstance(kept, Kept) else kept
-            case Directory() as intended:
-                kept = self._take_out(prepared, expected, directory, name, Why.REPLACED)
-                if not isinstance(kept, Kept):
-                    return kept
-                done = self._make_directory(action.path, intended, directory, name)
-                return Done(intended, done.known, kept) if isinstance(done, Done) else done
             case File() as intended if isinstance(expected, File) and intended.digest == expected.digest:
-                return self._set_metadata(prepared, expected, intended, directory, name)
+                return self._set_metadata(prepared, expected, intended, place)
             case Symlink() as intended if intended == expected:
-                seen = check(directory, name, expected, prepared.known)
+                seen = check(*place, expected, prepared.known)
                 return seen if isinstance(seen, Refused | Failed) else Done(expected, prepared.known, None)
             case intended:
-                return self._replace(prepared, expected, intended, directory, name)
+                return self._replace(prepared, expected, intended, place)
 
     def _from_directory(self, prepared: Prepared, expected: Directory) -> Outcome:
         action = prepared.action
         if isinstance(action.intended, Directory):
             return self._set_mode(prepared, expected, action.intended)
-        leftovers: list[Kept] = []
         try:
             failed = remove_directory(
-                self._root, self._swapper, action.path, expected, prepared.known, self._is_ignored, leftovers
+                self._root, self._swapper, action.path, expected, prepared.known, self._is_ignored
             )
         except OSError as error:
             if error.errno not in _ABSENT:
@@ -128,65 +121,61 @@ class Stepper:
         if failed is not None:
             return failed
         if action.intended is None:
-            return Done(None, None, None, leftovers=tuple(leftovers))
-        with self._root.parent_of(action.path) as (directory, name):
-            done = self._place(prepared, action.intended, directory, name)
-        return Done(action.intended, done.known, None, leftovers=tuple(leftovers)) if isinstance(done, Done) else done
+            return Done(None, None, None)
+        with self._root.parent_of(action.path) as place:
+            return self._place(prepared, action.intended, place)
 
-    def _place(self, prepared: Prepared, intended: File | Symlink, directory: int, name: bytes) -> Outcome:
-        staged = prepared.staged
-        assert staged is not None
-        ours = fingerprint_of(lstat_at(staged.directory, staged.name))
-        refused = self._swapper.place(directory, name, staged)
-        return refused or Done(intended, _known_at(directory, name, intended, ours), None)
+    def _place(self, prepared: Prepared, intended: Entry, place: Place) -> Outcome:
+        with self._staged(prepared, intended) as staged:
+            return self._finished(self._swapper.place(place, staged, intended), intended, place)
 
-    def _replace(
-        self, prepared: Prepared, expected: File | Symlink, intended: File | Symlink, directory: int, name: bytes
-    ) -> Outcome:
-        action, staged = prepared.action, prepared.staged
-        assert staged is not None
-        ours = fingerprint_of(lstat_at(staged.directory, staged.name))
-        why = Why.CONFLICT if action.is_conflict else Why.REPLACED
-        kept = self._swapper.replace(directory, name, action.path, staged, expected, prepared.known, why)
-        if not isinstance(kept, Kept):
-            return kept
-        return Done(intended, _known_at(directory, name, intended, ours), kept)
-
-    def _take_out(
-        self, prepared: Prepared, expected: File | Symlink, directory: int, name: bytes, why: Why
-    ) -> Kept | Refused | Failed:
+    def _replace(self, prepared: Prepared, expected: File | Symlink, intended: Entry, place: Place) -> Outcome:
         action = prepared.action
-        why = Why.CONFLICT if action.is_conflict else why
-        return self._swapper.take_out(directory, name, action.path, expected, prepared.known, why)
+        why = Why.CONFLICT if action.is_conflict else Why.REPLACED
+        with self._staged(prepared, intended) as staged:
+            swapped = self._swapper.replace(place, action.path, staged, intended, expected, prepared.known, why)
+            return self._finished(swapped, intended, place)
 
-    def _make_directory(self, path: RelPath, intended: Directory, directory: int, name: bytes) -> Outcome:
-        mode = intended.mode & PERMISSION_BITS
-        staged = self._staging.directory(path)
+    @contextmanager
+    def _staged(self, prepared: Prepared, intended: Entry) -> Iterator[Staged]:
+        """Give out what was staged for the step; a directory is made here, and dropped where it was not used."""
+        if not isinstance(intended, Directory):
+            assert prepared.staged is not None
+            yield prepared.staged
+            return
+        staged = self._staging.directory(prepared.action.path)
         try:
             # A directory can only be moved by somebody who may write in it.
-            os.chmod(staged.name, mode | stat.S_IRWXU, dir_fd=staged.directory)
-            refused = self._swapper.place(directory, name, staged)
+            os.chmod(staged.name, intended.mode & PERMISSION_BITS | stat.S_IRWXU, dir_fd=staged.directory)
+            yield staged
         finally:
             self._staging.discard(staged)
-        if refused is not None:
-            return refused
-        if mode != mode | stat.S_IRWXU:
-            set_directory_mode(directory, name, mode)
-        return Done(intended, _known_directory(directory, name, intended), None)
+
+    @staticmethod
+    def _finished(swapped: Swapped | Refused | Failed, intended: Entry, place: Place) -> Outcome:
+        if not isinstance(swapped, Swapped):
+            return swapped
+        known = swapped.known
+        if isinstance(intended, Directory) and intended.mode & stat.S_IRWXU != stat.S_IRWXU and known is not None:
+            known = _with_mode(place, intended)
+        return Done(intended, known, swapped.kept)
 
     def _set_mode(self, prepared: Prepared, expected: Directory, intended: Directory) -> Outcome:
-        with self._root.parent_of(prepared.action.path) as (directory, name):
-            found = observe(directory, name, prepared.known)
+        with self._root.parent_of(prepared.action.path) as place:
+            found = observe(*place, prepared.known)
             if found != expected:
                 return Refused(found)
-            set_directory_mode(directory, name, intended.mode)
-            return Done(intended, _known_directory(directory, name, intended), None)
+            return Done(intended, _with_mode(place, intended), None)
 
-    def _set_metadata(self, prepared: Prepared, expected: File, intended: File, directory: int, name: bytes) -> Outcome:
-        seen = check(directory, name, expected, prepared.known)
+    def _set_metadata(self, prepared: Prepared, expected: File, intended: File, place: Place) -> Outcome:
+        seen = check(*place, expected, prepared.known)
         if isinstance(seen, Refused | Failed):
             return seen
-        known = dress_in_place(directory, name, intended, seen.fingerprint, is_synced=self._is_synced)
+        with ExitStack() as stack:
+            still = _still_there(stack, place, seen)
+            if still is None:
+                return Refused(observe(*place))
+            known = dress_in_place(still, *place, intended, is_synced=self._is_synced)
         return Done(intended, known, None) if isinstance(known, Known) else known
 
     def _rename(self, prepared: Prepared, old_path: RelPath) -> Outcome:
@@ -201,48 +190,44 @@ class Stepper:
                 if error.errno not in _ABSENT:
                     raise
                 return Refused(observe(*target), None)
-            seen = self._swapper.move(source, target, action.expected_source, prepared.known_source)
-            if not isinstance(seen, Fingerprint):
+            seen = check(*source, action.expected_source, prepared.known_source)
+            if isinstance(seen, Failed):
                 return seen
-            known = self._dress_moved(source, target, action.expected_source, action.intended, seen)
-        if isinstance(known, Refused | Failed):
-            return known
+            if isinstance(seen, Refused):
+                return Refused(observe(*target), seen.found)
+            still = _still_there(stack, source, seen)
+            if still is None:
+                return Refused(observe(*target), observe(*source))
+            refused = self._swapper.move(source, target, seen.fingerprint)
+            if refused is not None:
+                return refused
+            try:
+                is_synced = self._is_synced and action.intended != action.expected_source
+                known = dress_in_place(still, *target, action.intended, is_synced=is_synced)
+            except OSError:
+                self._swapper.move_back(source, target)
+                raise
+            if isinstance(known, Failed):
+                self._swapper.move_back(source, target)
+                return known
         return Done(action.intended, known, None, is_renamed=True)
 
-    def _dress_moved(
-        self,
-        source: tuple[int, bytes],
-        target: tuple[int, bytes],
-        expected: File,
-        intended: File,
-        seen: Fingerprint,
-    ) -> Known | Refused | Failed | None:
-        """Give a renamed file its new metadata, if it has any; the rename is undone where that fails."""
-        if intended == expected:
-            return _known_at(*target, intended, seen)
-        try:
-            known = dress_in_place(*target, intended, seen, is_synced=self._is_synced)
-        except OSError:
-            self._swapper.move_back(source, target)
-            raise
-        if isinstance(known, Known):
-            return known
-        self._swapper.move_back(source, target)
-        return known if isinstance(known, Failed) else Refused(observe(*target), observe(*source))
 
-
-def _known_at(directory: int, name: bytes, intended: File | Symlink, ours: Fingerprint) -> Known | None:
-    """Return the row for what we put there, if that is still it."""
+def _still_there(stack: ExitStack, place: Place, seen: Seen) -> Still | None:
+    """Have the file that was seen stand still until the end of the stack; None where it is not there any more."""
     try:
-        status = lstat_at(directory, name)
+        still = stack.enter_context(held_still(*place))
     except FileNotFoundError:
         return None
-    return known_after(intended, fingerprint_of(status)) if is_same(status, ours) else None
+    return still if still.was(seen.fingerprint) else None
 
 
-def _known_directory(directory: int, name: bytes, intended: Directory) -> Known | None:
+def _with_mode(place: Place, intended: Directory) -> Known | None:
+    """Give a directory its bits; return its row, None where something else stands there right after."""
+    stored = set_directory_mode(*place, intended.mode)
     try:
-        present = fingerprint_of(lstat_at(directory, name))
+        present = fingerprint_of(lstat_at(*place))
     except FileNotFoundError:
         return None
-    return Known(intended, present, present.ctime_ns) if stat.S_ISDIR(present.mode) else None
+    is_it = (present.inode, present.mode) == (stored.inode, stored.mode)
+    return known_after(intended, present, is_proven=False) if is_it else None

@@ -1,139 +1,177 @@
 """The swaps themselves: one atomic rename each, then a look at what came out, and back if it is a surprise.
 
 A surprise is never dropped: where it cannot go back, because somebody was faster again, the newest stays at the
-path and the other waits in the staging area to be found as a stray. Metadata and durability are not decided here.
+path and the other is kept. Metadata and durability are not decided here.
 """
 
-import os
 from contextlib import suppress
+from dataclasses import dataclass
 
-from dirsync.core.entry import Entry, File
+from dirsync.core.entry import Entry
 from dirsync.core.fingerprint import Fingerprint, Known
 from dirsync.core.paths import RelPath
 from dirsync.core.reports import Failed, Refused
 from dirsync.core.versions import Why
 from dirsync.disk import syscalls
-from dirsync.disk.guard import check, check_absent, is_same, observe
+from dirsync.disk.guard import Still, check, check_absent, held_still, is_same, observe
 from dirsync.disk.kept import Kept, KeptArea
+from dirsync.disk.metadata import known_after
 from dirsync.disk.probe import lstat_at
+from dirsync.disk.root import fingerprint_of
 from dirsync.disk.staging import Staged, Staging
+
+Place = tuple[int, bytes]
+"""An open directory and a name in it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Swapped:
+    """What was staged stands at the path, or stood there for a moment: then there is no index row.
+
+    `kept` is what it replaced.
+    """
+
+    known: Known | None
+    kept: Kept | None
 
 
 class Swapper:
-    """Swaps between the tree and the staging area; what comes out goes to the kept area.
+    """Swaps between the tree and the staging area; what comes out goes to the kept area, and `kept` lists it.
 
-    Every method gets the directory and name of `path`, raises OSError, and returns None for "done, nothing kept".
+    Every method raises OSError.
     """
 
-    def __init__(self, staging: Staging, kept: KeptArea) -> None:
+    def __init__(self, staging: Staging, area: KeptArea) -> None:
         self._staging = staging
-        self._kept = kept
+        self._area = area
+        self.kept: list[Kept] = []
 
-    def place(self, directory: int, name: bytes, staged: Staged) -> Refused | None:
+    def place(self, place: Place, staged: Staged, intended: Entry) -> Swapped | Refused:
         """Put what was staged where nothing stands."""
-        refused = check_absent(directory, name, None)
+        refused = check_absent(*place, None)
         if refused is not None:
             return refused
-        try:
-            syscalls.rename_noreplace(staged.directory, staged.name, directory, name)
-        except FileExistsError:
-            return Refused(observe(directory, name))
+        with held_still(staged.directory, staged.name) as still:
+            ours = fingerprint_of(lstat_at(staged.directory, staged.name))
+            try:
+                syscalls.rename_noreplace(staged.directory, staged.name, *place)
+            except FileExistsError:
+                return Refused(observe(*place))
+            known = _known_at(place, intended, ours, still)
         self._staging.release(staged.name)
-        return None
+        return Swapped(known, None)
 
     def replace(
-        self, directory: int, name: bytes, path: RelPath, staged: Staged, expected: Entry, known: Known | None, why: Why
-    ) -> Kept | Refused | Failed:
+        self,
+        place: Place,
+        path: RelPath,
+        staged: Staged,
+        intended: Entry,
+        expected: Entry,
+        known: Known | None,
+        why: Why,
+    ) -> Swapped | Refused | Failed:
         """Exchange a file or link for what was staged, and keep it."""
-        seen = check(directory, name, expected, known)
+        seen = check(*place, expected, known)
         if isinstance(seen, Refused | Failed):
             return seen
-        ours = lstat_at(staged.directory, staged.name)
-        out = self._staging.expose(staged)
+        with held_still(staged.directory, staged.name) as still:
+            ours = fingerprint_of(lstat_at(staged.directory, staged.name))
+            aside = (staged.directory, self._staging.expose(staged))
+            try:
+                syscalls.rename_exchange(*aside, *place)
+            except FileNotFoundError:
+                return Refused(observe(*place, known))
+            known_now = _known_at(place, intended, ours, still)
+        if not is_same(lstat_at(*aside), seen.fingerprint):
+            self._put_back(aside, place, path, ours)
+            return Refused(observe(*place, known))
         try:
-            syscalls.rename_exchange(staged.directory, out, directory, name)
-        except FileNotFoundError:
-            return Refused(observe(directory, name, known))
-        if not is_same(lstat_at(staged.directory, out), seen.fingerprint):
-            self._put_back(staged, directory, name, ours)
-            return Refused(observe(directory, name, known))
-        try:
-            file, entry = self._kept.keep(staged.directory, out, path, expected)
+            kept = self._keep(aside, path, expected, why)
         except OSError:
-            self._put_back(staged, directory, name, ours)
+            self._put_back(aside, place, path, ours)
             raise
         self._staging.release(staged.name)
-        return Kept(file, entry, path, why)
+        return Swapped(known_now, kept)
 
     def take_out(
-        self, directory: int, name: bytes, path: RelPath, expected: Entry, known: Known | None, why: Why
+        self, place: Place, path: RelPath, expected: Entry, known: Known | None, why: Why
     ) -> Kept | Refused | Failed:
         """Remove a file or link from the tree, and keep it."""
-        seen = check(directory, name, expected, known)
+        seen = check(*place, expected, known)
         if isinstance(seen, Refused | Failed):
             return seen
-        aside, out = self._staging.reserve(path)
+        aside = self._staging.reserve(path)
         try:
             try:
-                syscalls.rename_noreplace(directory, name, aside, out)
+                syscalls.rename_noreplace(*place, *aside)
             except FileNotFoundError:
-                return Refused(observe(directory, name, known))
-            if not is_same(lstat_at(aside, out), seen.fingerprint):
-                self._give_back(aside, out, directory, name)
-                return Refused(observe(directory, name, known))
+                return Refused(observe(*place, known))
+            if not is_same(lstat_at(*aside), seen.fingerprint):
+                self._give_back(aside, place, path)
+                return Refused(observe(*place, known))
             try:
-                file, entry = self._kept.keep(aside, out, path, expected)
+                return self._keep(aside, path, expected, why)
             except OSError:
-                self._give_back(aside, out, directory, name)
+                self._give_back(aside, place, path)
                 raise
         finally:
-            self._staging.release(out)
-        return Kept(file, entry, path, why)
+            self._staging.release(aside[1])
 
-    def move(
-        self,
-        source: tuple[int, bytes],
-        target: tuple[int, bytes],
-        expected: File,
-        known: Known | None,
-    ) -> Fingerprint | Refused | Failed:
-        """Rename a file to where nothing stands; return the stat it was recognised by."""
-        seen = check(*source, expected, known)
-        if isinstance(seen, Failed):
-            return seen
-        if isinstance(seen, Refused):
-            return Refused(observe(*target), seen.found)
+    def move(self, source: Place, target: Place, seen: Fingerprint) -> Refused | None:
+        """Rename what was seen at `source` to where nothing stands."""
         try:
             syscalls.rename_noreplace(*source, *target)
-        except FileExistsError:
-            return Refused(observe(*target), observe(*source, known))
-        except FileNotFoundError:
+        except (FileExistsError, FileNotFoundError):
             return Refused(observe(*target), observe(*source))
-        if not is_same(lstat_at(*target), seen.fingerprint):
+        if not is_same(lstat_at(*target), seen):
             self.move_back(source, target)
             return Refused(observe(*target), observe(*source))
-        return seen.fingerprint
+        return None
 
     @staticmethod
-    def move_back(source: tuple[int, bytes], target: tuple[int, bytes]) -> None:
+    def move_back(source: Place, target: Place) -> None:
         """Undo a rename; where something new stands at the source by now, both stay where they are."""
         with suppress(FileExistsError):
             syscalls.rename_noreplace(*target, *source)
 
-    def _put_back(self, staged: Staged, directory: int, name: bytes, ours: os.stat_result) -> None:
+    def _keep(self, place: Place, path: RelPath, expected: Entry, why: Why) -> Kept:
+        file, entry = self._area.keep(*place, path, expected)
+        self.kept.append(kept := Kept(file, entry, path, why))
+        return kept
+
+    def _put_back(self, aside: Place, place: Place, path: RelPath, ours: Fingerprint) -> None:
         """Exchange again. What comes out must be ours; otherwise it is newer than what went back and stays instead."""
         try:
-            syscalls.rename_exchange(staged.directory, staged.swap_name, directory, name)
+            syscalls.rename_exchange(*aside, *place)
         except FileNotFoundError:
             # Removed meanwhile: the surprise goes back to where its owner last saw it.
-            self._give_back(staged.directory, staged.swap_name, directory, name)
+            self._give_back(aside, place, path)
             return
-        came_out = lstat_at(staged.directory, staged.swap_name)
-        if (came_out.st_ino, came_out.st_size, came_out.st_mtime_ns) != (ours.st_ino, ours.st_size, ours.st_mtime_ns):
-            syscalls.rename_exchange(staged.directory, staged.swap_name, directory, name)
-            self._staging.release(staged.name)
+        if is_same(lstat_at(*aside), ours):
+            return
+        try:
+            syscalls.rename_exchange(*aside, *place)
+        except FileNotFoundError:
+            # What went back is gone again: so the newer one is all there is.
+            self._give_back(aside, place, path)
+        else:
+            self._area.keep_all(*aside, path, self.kept)
 
-    def _give_back(self, aside: int, out: bytes, directory: int, name: bytes) -> None:
-        """Return something to its path; where something newer stands there it waits as a stray."""
-        with suppress(FileExistsError):
-            syscalls.rename_noreplace(aside, out, directory, name)
+    def _give_back(self, aside: Place, place: Place, path: RelPath) -> None:
+        """Return something to its path; where something newer stands there it is kept."""
+        try:
+            syscalls.rename_noreplace(*aside, *place)
+        except FileExistsError:
+            self._area.keep_all(*aside, path, self.kept)
+
+
+def _known_at(place: Place, intended: Entry, ours: Fingerprint, still: Still) -> Known | None:
+    """Return the index row for what we put there, if that is still it."""
+    try:
+        status = lstat_at(*place)
+    except FileNotFoundError:
+        return None
+    if not is_same(status, ours):
+        return None
+    return known_after(intended, fingerprint_of(status), is_proven=still.is_proven())

@@ -26,7 +26,11 @@ _NOT_HERE = frozenset({errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSU
 
 O_WALK: int = getattr(os, "O_PATH", os.O_RDONLY) | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
 """How a directory is opened only to walk through it: needs the right to search it, not to list it."""
+O_LIST: int = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
+"""How a directory is opened to list or to sync it."""
 O_NOFOLLOW: int = getattr(os, "O_NOFOLLOW", 0)
+O_HANDLE: int = getattr(os, "O_PATH", os.O_RDONLY) | O_NOFOLLOW | getattr(os, "O_CLOEXEC", 0)
+"""How something is opened only to name it: needs no right to read it."""
 O_NONBLOCK: int = getattr(os, "O_NONBLOCK", 0)
 O_BINARY: int = getattr(os, "O_BINARY", 0)
 
@@ -225,6 +229,11 @@ def take_read_lease(fd: int) -> bool | None:
     except OSError as error:
         return False if error.errno == errno.EAGAIN else None
     return True
+
+
+def has_read_lease(fd: int) -> bool:
+    """Return whether a lease taken before still holds; not so once somebody tries to open the file for writing."""
+    return sys.platform == "linux" and fcntl.fcntl(fd, fcntl.F_GETLEASE) == fcntl.F_RDLCK
 
 
 def give_back_lease(fd: int) -> None:

@@ -15,7 +15,7 @@ from dirsync.core.entry import Directory, Entry, File, Symlink
 from dirsync.core.paths import RelPath
 from dirsync.core.plan import Action
 from dirsync.core.reports import Applied, Failed, Missing, Refused, Result, Step
-from dirsync.disk.apply import Done, Kept, Prepared, apply_batch, parents_of
+from dirsync.disk.apply import Done, Prepared, apply_batch, parents_of
 from dirsync.disk.probe import O_READ
 from dirsync.disk.staging import Staged, Staging
 from dirsync.errors import DiskError, RootLost
@@ -150,12 +150,8 @@ class Applying:
         if not prepared:
             return _Swapped([], {})
         site = self._site
-        outcomes = apply_batch(ground.root, ground.staging, site.kept, prepared, site.rules.ignores)
-        kept: list[Kept] = []
-        for outcome in outcomes:
-            if isinstance(outcome, Done):
-                kept += ([] if outcome.kept is None else [outcome.kept]) + list(outcome.leftovers)
-        return _Swapped(outcomes, self._versions.record(kept))
+        batch = apply_batch(ground.root, ground.staging, site.kept, prepared, site.rules.ignores)
+        return _Swapped(batch.outcomes, self._versions.record(batch.kept))
 
     # On the event loop
 

@@ -18,7 +18,7 @@ from itertools import islice
 from dirsync.core.entry import Digest, Entry
 from dirsync.core.events import EventName
 from dirsync.core.paths import RelPath
-from dirsync.core.versions import Version, Why
+from dirsync.core.versions import Version
 from dirsync.disk.kept import Kept, path_hash
 from dirsync.disk.staging import Stray
 from dirsync.errors import DiskError, Refusal, StateError
@@ -49,13 +49,10 @@ class Versions:
     def record(self, kept: Sequence[Kept]) -> dict[str, str]:
         """Give each kept file a version; return the ids by file. Blocking, from any thread.
 
-        So does what was set aside for steps that failed afterwards. Where the state cannot be written they get theirs
-        with the next ones, or at the next start; that is announced.
+        Where the state cannot be written they get theirs with the next ones, or at the next start; that is announced.
         """
-        area = self._site.kept
-        fresh = [replace(each, entry=self._second_look(each.file, each.entry)) for each in area.take_fresh()]
-        found = {each.file: each for each in (*self._unrecorded, *fresh, *kept)}
-        waiting = sorted(found.values(), key=lambda each: area.kept_ns(each.file))
+        found = {each.file: each for each in (*self._unrecorded, *kept)}
+        waiting = sorted(found.values(), key=lambda each: self._site.kept.kept_ns(each.file))
         if not waiting:
             return {}
         try:
@@ -151,7 +148,10 @@ class Versions:
                 hashes.update((path_hash(path), path) for path in self._site.index.known)
             return hashes.get(hashed)
 
-        strays = [self._keep(stray, stray.path) for stray in ground.staging.recover(path_of) if stray.path is not None]
+        strays: list[Kept] = []
+        for stray in ground.staging.recover(path_of):
+            if stray.path is not None:
+                self._keep(stray, stray.path, strays)
         with self._site.database.transaction() as connection:
             recorded = version_rows.files(connection).union(version_rows.discarded(connection))
         self.record([*strays, *self._site.kept.orphans(recorded | {kept.file for kept in strays}, path_of)])
@@ -208,13 +208,12 @@ class Versions:
         with self._site.database.transaction() as connection:
             version_rows.forget_discarded(connection, removed)
 
-    def _keep(self, stray: Stray, path: RelPath) -> Kept:
+    def _keep(self, stray: Stray, path: RelPath, kept: list[Kept]) -> None:
         try:
-            file, entry = self._site.kept.keep(stray.directory, stray.name, path, stray.entry)
+            self._site.kept.keep_all(stray.directory, stray.name, path, kept)
             self._site.kept.sync()
         except OSError as error:
             raise DiskError(f"what a crash left behind cannot be kept: {error.strerror}") from error
-        return Kept(file, entry, path, Why.REPLACED)
 
     def _version(self, row: VersionRow) -> Version:
         return Version(self._id(row.number), self._site.role, row.path, row.entry, row.kept_ns, row.why)
