@@ -1,9 +1,10 @@
 """The sweep as a command: `make torture [MINUTES=n] [ONLY=scenario[:point]] [FROM=scenario[:point]] [SEED=n] [JOBS=n]`.
 
-Each scenario is told once without a death, which counts the calls that change a file; then once for each of them and
-for the moment after each ("12", "12+"). Within MINUTES each scenario gets its share and, where not every point fits
-into that, a sample by SEED. A call count varies by a few from telling to telling, because threads and the background
-interleave: a point beyond the last call of its telling is told, but not reached, and the line says so.
+Each scenario is told once without a death, which counts the calls that change a file; then three times for each of
+them: killed before it ("12"), killed right after it ("12+"), told to stop before it ("12t"). Within MINUTES each
+scenario gets its share and, where not every point fits into that, a sample by SEED. A call count varies by a few from
+telling to telling, because threads and the background interleave: a point beyond the last call of its telling is told,
+but not reached, and the line says so.
 """
 
 import argparse

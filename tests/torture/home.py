@@ -66,6 +66,12 @@ class Home:
         area = self.state / role / "versions"
         return [(path, file, (area / file).read_bytes() if kind == 1 else None) for path, file, kind in rows]
 
+    def captured(self, role: str) -> int:
+        """Return how many states are captured and not released."""
+        with closing(self.database(role)) as connection:
+            (count,) = connection.execute("SELECT count(*) FROM captures").fetchone()
+        return int(count)
+
     def kept(self, role: str, path: bytes) -> list[bytes | None]:
         """Return the kept contents of a path, oldest first."""
         return [content for found, _, content in self.versions(role) if found == path]

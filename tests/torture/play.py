@@ -28,9 +28,15 @@ class Play:
         self.ended: list[Process] = []
         self.control = Control(home.path.parent / f"{home.path.name}.control")
         self.has_died = False
+        self.death_status = -signal.SIGKILL
         self.values: Counter[bytes] = Counter()
         """Every content that a person finished, and how often."""
         self.note_values()
+
+    def arm(self, number: int, how: str) -> None:
+        """Begin to count the victim's calls; at the call with this number it is killed, or told to stop."""
+        self.death_status = 0 if how == "t" else -signal.SIGKILL
+        self.control.arm(number, how)
 
     # Servers
 
@@ -44,14 +50,14 @@ class Play:
         )
 
     def wait_ready(self, *roles: str) -> None:
-        """Wait until servers are ready."""
+        """Wait until servers are ready, reviving the victim if need be."""
         for role in roles:
-            self.wait_said(role, "ready")
+            if not self.wait_said(role, "ready"):
+                self.revive()
 
     def wait_said(self, role: str, name: str, count: int = 1, **fields: object) -> bool:
         """Wait until a server has said this so often; False where the victim died first."""
-        self._wait(lambda: self.servers[role].count(name, **fields) >= count, f"{name} {fields} of {role}")
-        return self.servers[role].count(name, **fields) >= count
+        return self._wait(lambda: self.servers[role].count(name, **fields) >= count, f"{name} {fields} of {role}")
 
     def said(self, name: str) -> list[dict[str, object]]:
         """Return everything that was said under this name, by all servers that ever ran."""
@@ -67,14 +73,16 @@ class Play:
         server = self.servers.get(self.victim)
         return server is not None and server.status is not None
 
-    def _wait(self, condition: Callable[[], bool], what: str) -> None:
+    def _wait(self, condition: Callable[[], bool], what: str) -> bool:
+        """Wait for it; False where the victim died first."""
         self._processes.wait(lambda: condition() or self.is_dead, what)
+        return condition()
 
     def revive(self) -> None:
         """Take up what the victim left: nothing is torn at this moment; then start it again, immortal."""
         server = self.servers.pop(self.victim)
         self.ended.append(server)
-        if server.status != -9 or self.has_died:
+        if server.status != self.death_status or self.has_died:
             raise Stuck(f"server {self.victim} ended by itself, with {server.status}: {server.err[-600:]}")
         self.has_died = True
         self.control.disarm()
@@ -93,12 +101,16 @@ class Play:
             if self._processes.wait_end(server) != 0:
                 raise Stuck(f"server {role} did not end cleanly: {server.status} {server.err}")
 
+    def kill(self, role: str) -> None:
+        """End a server that is not the victim, as by a kill."""
+        server = self.servers.pop(role)
+        self._processes.kill(server)
+        self.ended.append(server)
+
     def kill_all(self) -> None:
         """End all servers, as by a kill."""
         for role in list(self.servers):
-            server = self.servers.pop(role)
-            self._processes.kill(server)
-            self.ended.append(server)
+            self.kill(role)
 
     def close(self) -> None:
         """End everything."""
@@ -161,6 +173,14 @@ class Play:
         (held,) = self.locks().values()
         if len(held) != count:
             raise AssertionError(f"{count} updates should be held by now, not {held}")
+
+    def wait_captured(self, count: int) -> None:
+        """Wait until B has captured so many states by itself; once it is ready again it has captured what it found."""
+        if self._wait(lambda: self.home.captured("b") >= count, f"{count} captures at B"):
+            return
+        self.revive()
+        if (found := self.home.captured("b")) != count:
+            raise AssertionError(f"B captured {found} states by itself, not {count}")
 
     def locks(self) -> dict[str, list[int]]:
         """Return the locked names, and the sizes of their held updates in order."""

@@ -59,39 +59,44 @@ class Prepared:
         self.scenario.model(model)
         return tree_of(model)
 
-    def tell(self, kill_at: int = 0, *, is_after: bool = False) -> Outcome:
-        """Tell it once, with a death at this call, or right after it; 0 for nobody dies."""
+    def tell(self, number: int = 0, how: str = "") -> Outcome:
+        """Tell it once, with the victim's end at the call of this number (0: nobody ends); `how` as in `shim.HOW`."""
         began = time.monotonic()
-        home = self._home.copied(self._directory / f"{kill_at}{'+' if is_after else ''}")
+        home = self._home.copied(self._directory / f"{number}{how}")
         play = Play(home, self.scenario.victim, self.scenario.before)
         play.values.update(self._values)
         fault = ""
         try:
-            self._tell(play, kill_at, is_after)
+            self._tell(play, number, how)
         except (AssertionError, Stuck) as error:
             fault = f"{error}" or traceback.format_exc(limit=-2)
         finally:
             calls = play.control.count
-            call = play.control.call(kill_at)
+            call = play.control.call(number)
             play.close()
             home.remove()
         return Outcome(calls, play.has_died, call, time.monotonic() - began, fault)
 
-    def _tell(self, play: Play, kill_at: int, is_after: bool) -> None:
+    def _tell(self, play: Play, number: int, how: str) -> None:
         scenario, home = self.scenario, play.home
         outside = home.outside_tree()
         victim, other = scenario.victim, "b" if scenario.victim == "a" else "a"
         if scenario.is_at_start:
-            play.start(other)
-            play.wait_ready(other)
-            play.control.arm(kill_at, is_after=is_after)
+            if not scenario.is_alone:
+                play.start(other)
+                play.wait_ready(other)
+            play.arm(number, how)
             play.start(victim)
+            play.wait_ready(victim)
+            if scenario.is_alone:
+                play.start(other)
+                play.wait_ready(other)
         else:
             for role in "ab":
                 play.start(role)
             play.wait_ready("a", "b")
             play.settle()
-            play.control.arm(kill_at, is_after=is_after)
+            play.arm(number, how)
         scenario.act(play)
         play.control.disarm()
         play.settle()

@@ -72,12 +72,14 @@ class Processes:
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
         self._alive: list[Process] = []
+        self._all: list[Process] = []
 
     def start(self, *words: str, control: Path | None = None, before: Callable[[], None] | None = None) -> Process:
         """Start a command line. `before` runs in the child first."""
         sys.stdout.flush()
         process = Process(list(words), control, before)
         self._alive.append(process)
+        self._all.append(process)
         for reader in process.readers:
             self._selector.register(reader, selectors.EVENT_READ, process)
         return process
@@ -88,7 +90,7 @@ class Processes:
         while not condition():
             left = deadline - time.monotonic()
             if left <= 0 or not self._alive:
-                tails = [(p.words[2:4], p.said[-6:], p.err[-400:]) for p in self._alive]
+                tails = [(p.words[:4], p.status, p.said[-6:], p.err[-400:]) for p in self._all]
                 raise Stuck(f"waited in vain for {what}; at last: {tails}")
             for key, _ in self._selector.select(left):
                 process: Process = key.data

@@ -6,10 +6,12 @@ counted. What must stand at both sides at the end is said by a model: the same w
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dirsync.store import schema
 from tests.torture.home import date, put
 from tests.torture.play import Play
 
@@ -26,8 +28,8 @@ def _nothing(_play: Play) -> None:
 class Scenario:
     """One scenario. `kept` names, for each role, contents that must be among its kept versions at the end.
 
-    `is_at_start`: the points are those of the victim's start. `mirror` is the role whose directory shows at the end
-    what both must hold, after `model` was done to a copy of the prepared one (None: the scenario checks by itself).
+    `is_at_start`: the points are those of the victim's start; `is_alone`: the other server comes later. `between` is
+    done while no server runs. What both must hold at the end is `model` done to a copy of what was prepared.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Scenario:
     kept: dict[str, list[bytes]] = field(default_factory=dict)
     check: Callable[[Play], None] = _nothing
     is_at_start: bool = False
+    is_alone: bool = False
     before: Callable[[], None] | None = None
 
 
@@ -134,13 +137,18 @@ def _lock(play: Play) -> None:
     play.ask("lab3", "lock", "f")
 
 
-def _update(play: Play, number: int) -> None:
-    """Bring B's file into its next state, and wait until that is held at A or the victim is dead."""
+def _become(play: Play, number: int) -> None:
+    """Bring B's file into this state."""
     state = STATES[number]
     if state is None:
         (play.home.directory("b") / "f").unlink()
     else:
         play.put("b", "f", state, 300 + number)
+
+
+def _update(play: Play, number: int) -> None:
+    """Bring B's file into this state, and wait until that is held at A."""
+    _become(play, number)
     play.wait_queued(number + 1)
 
 
@@ -158,6 +166,34 @@ def _locked_and_updated(play: Play) -> None:
 def _act_enqueue(play: Play) -> None:
     _update_all(play)
     play.settle()
+
+
+def _act_outbox(play: Play) -> None:
+    """A is away: B captures by itself, and A gets all of it, in order, when it is back."""
+    play.kill("a")
+    for number in range(len(STATES)):
+        _become(play, number)
+        play.wait_captured(number + 1)
+    play.start("a")
+    play.wait_ready("a")
+    play.settle()
+
+
+def _locked_and_joined(play: Play) -> None:
+    """A's own edit joins the queue once B has an update waiting there."""
+    _lock(play)
+    _update(play, 0)
+    play.put("a", "f", b"joined by a", 350)
+    play.wait_queued(2)
+    play.put("b", "f", b"after a", 351)
+    play.wait_queued(3)
+    play.settle()
+
+
+def _check_joined(play: Play) -> None:
+    assert play.locks() == {}
+    assert play.home.kept("a", b"f") == [b"joined by a", b"first", b"joined by a"], play.home.kept("a", b"f")
+    assert (play.home.directory("a") / "f").read_bytes() == b"after a"
 
 
 def _act_lock(play: Play) -> None:
@@ -232,20 +268,37 @@ def _parted(root: Path) -> None:
 
 
 _PARTED_KEPT = {
-    "a": [b"old g, longer", b"g of a"][1:],
+    "a": [b"g of a"],
     "b": [b"f of b", b"new at both, b", b"z in other"],
 }
 
 
-def _act_start(play: Play) -> None:
-    play.settle()
+def _forget(*roles: str) -> Callable[[Play], None]:
+    """The state of servers is gone, and both sides have worked: what one lacks is no deletion."""
 
-
-def _lose_state(role: str) -> Callable[[Play], None]:
     def between(play: Play) -> None:
-        shutil.rmtree(play.home.state / role)
+        for role in roles:
+            shutil.rmtree(play.home.state / role)
+        if len(roles) == 2:
+            (play.home.state / "key.pem").unlink()
+        play.put("a", "f", b"f of a, the newer", 401)
+        play.put("b", "f", b"f of b", 400)
+        play.put("b", "only/b", b"only at b", 407)
+        play.put("a", "only/a", b"only at a", 408)
+        (play.home.directory("a") / "g").unlink()
+        (play.home.directory("b") / "dir/x").unlink()
 
     return between
+
+
+def _united(root: Path) -> None:
+    put(root, "f", b"f of a, the newer", 401)
+    put(root, "only/b", b"only at b", 407)
+    put(root, "only/a", b"only at a", 408)
+
+
+def _act_start(play: Play) -> None:
+    play.settle()
 
 
 def _new_root(role: str) -> Callable[[Play], None]:
@@ -260,10 +313,22 @@ def _new_root(role: str) -> Callable[[Play], None]:
     return act
 
 
-def _restore(play: Play) -> None:
-    play.ask("dirsync", "restore", "f")
-    play.ask("dirsync", "restore", "dir/x")
-    play.settle()
+def _emptied(role: str) -> Callable[[Play], None]:
+    """The directory lost all its files while no server ran: no wish to delete."""
+
+    def between(play: Play) -> None:
+        directory = play.home.directory(role)
+        shutil.rmtree(directory)
+        directory.mkdir()
+
+    return between
+
+
+def _unchanged(_root: Path) -> None:
+    return
+
+
+# Versions, and the tables
 
 
 def _change_and_delete(play: Play) -> None:
@@ -272,38 +337,102 @@ def _change_and_delete(play: Play) -> None:
     play.settle()
 
 
+def _restore_both(play: Play) -> None:
+    for name, content in (("f", b"old f"), ("dir/x", b"x in dir")):
+        path = play.home.directory("a") / name
+        while not path.exists() or path.read_bytes() != content:
+            status, complaint = play.try_command("dirsync", "restore", name)
+            assert status in (0, None), complaint
+            play.settle()
+
+
+def _restored(root: Path) -> None:
+    put(root, "f", b"old f", 1)
+    put(root, "dir/x", b"x in dir", 4)
+
+
+def _one_step_more() -> None:
+    """Let this program know one more step of the tables than the one that made them."""
+    known = schema.steps()
+    sql = """
+        CREATE TABLE later (a INTEGER NOT NULL) STRICT;
+        INSERT INTO later VALUES (1);
+        ALTER TABLE meta ADD COLUMN later TEXT;
+        CREATE INDEX later_by_a ON later (a);
+    """
+    schema.steps = lambda: [*known, (known[-1][0] + 1, sql)]
+
+
+def _check_upgraded(role: str) -> Callable[[Play], None]:
+    def check(play: Play) -> None:
+        with closing(play.home.database(role)) as connection:
+            assert connection.execute("SELECT a FROM later").fetchall() == [(1,)]
+            assert connection.execute("SELECT later FROM meta").fetchone() == (None,)
+
+    return check
+
+
+def _of_directions() -> Iterator[Scenario]:
+    """Yield what a person does at one side, with either server dying."""
+    for source, target in ("ab", "ba"):
+        replaced = {target: [b"old f"]}
+        mixed = {target: [b"old f", LARGE, b"becomes a directory", b"y in dir/deep"]}
+        gone = {target: [b"old f", b"x in dir", b"y in dir/deep", b"ignored, and alone here", b"ignored too"]}
+        ignored, linked = _leave_ignored(target), _hard_links(target)
+        for victim in (target, source):
+            where = f"{source}-to-{target}-kill-{victim}"
+            yield Scenario(f"modify-{where}", victim, _edit(source, _modify), model=_modify, kept=replaced)
+            yield Scenario(f"mixed-{where}", victim, _edit(source, _mix), linked, model=_mix, kept=mixed)
+            yield Scenario(f"batch-{where}", victim, _edit(source, _many), model=_many)
+            yield Scenario(f"delete-{where}", victim, _edit(source, _delete), ignored, model=_delete, kept=gone)
+
+
+def _of_locks(victim: str) -> Iterator[Scenario]:
+    held, drained = _check_held(STATES), _check_drained(STATES)
+    yield Scenario(f"lock-kill-{victim}", victim, _act_lock, check=_check_held(STATES[:1]))
+    yield Scenario(f"enqueue-kill-{victim}", victim, _act_enqueue, _lock, check=held)
+    yield Scenario(f"drain-kill-{victim}", victim, _act_unlock, _locked_and_updated, check=drained)
+    yield Scenario(f"join-kill-{victim}", victim, _act_unlock, _locked_and_joined, check=_check_joined)
+    if victim == "b":
+        yield Scenario("outbox-kill-b", victim, _act_outbox, _lock, check=held)
+
+
+def _of_starts(victim: str) -> Iterator[Scenario]:
+    yield Scenario(
+        *(f"start-kill-{victim}", victim, _act_start), between=_part, model=_parted, kept=_PARTED_KEPT, is_at_start=True
+    )
+    yield Scenario(
+        *(f"first-kill-{victim}", victim, _act_start),
+        between=_forget("a", "b"),
+        model=_united,
+        kept={"b": [b"f of b"]},
+        is_at_start=True,
+        is_alone=True,
+    )
+    yield Scenario(
+        *(f"forgotten-kill-{victim}", victim, _act_start),
+        between=_forget(victim),
+        model=_united,
+        kept={"b": [b"f of b"]},
+        is_at_start=True,
+    )
+    yield Scenario(
+        f"emptied-kill-{victim}", victim, _act_start, between=_emptied(victim), model=_unchanged, is_at_start=True
+    )
+    yield Scenario(f"new-root-kill-{victim}", victim, _new_root(victim), model=_unchanged)
+    yield Scenario(
+        *(f"upgrade-kill-{victim}", victim, _act_start),
+        model=_unchanged,
+        check=_check_upgraded(victim),
+        is_at_start=True,
+        before=_one_step_more,
+    )
+    yield Scenario(f"restore-kill-{victim}", victim, _restore_both, _change_and_delete, model=_restored)
+
+
 def all_scenarios() -> dict[str, Scenario]:
     """Return every scenario by name, in the order in which they are swept."""
-    found: list[Scenario] = []
-    other = {"a": "b", "b": "a"}
-    for source in "ab":
-        target = other[source]
-        for victim in "ba" if source == "a" else "ab":
-            where = f"{source}-to-{target}-kill-{victim}"
-            replaced = {target: [b"old f"]}
-            mixed = {target: [b"old f", LARGE, b"becomes a directory", b"y in dir/deep"]}
-            gone = {target: [b"old f", b"x in dir", b"y in dir/deep", b"ignored, and alone here", b"ignored too"]}
-            found += [
-                Scenario(f"modify-{where}", victim, _edit(source, _modify), model=_modify, kept=replaced),
-                Scenario(f"mixed-{where}", victim, _edit(source, _mix), _hard_links(target), model=_mix, kept=mixed),
-                Scenario(f"batch-{where}", victim, _edit(source, _many), model=_many),
-                Scenario(
-                    f"delete-{where}", victim, _edit(source, _delete), _leave_ignored(target), model=_delete, kept=gone
-                ),
-            ]
+    found = [*_of_directions()]
     for victim in "ab":
-        found += [
-            Scenario(f"lock-kill-{victim}", victim, _act_lock, check=_check_held(STATES[:1])),
-            Scenario(f"enqueue-kill-{victim}", victim, _act_enqueue, _lock, check=_check_held(STATES)),
-            Scenario(f"drain-kill-{victim}", victim, _act_unlock, _locked_and_updated, check=_check_drained(STATES)),
-            Scenario(
-                f"start-kill-{victim}",
-                victim,
-                _act_start,
-                between=_part,
-                model=_parted,
-                kept=_PARTED_KEPT,
-                is_at_start=True,
-            ),
-        ]
+        found += [*_of_locks(victim), *_of_starts(victim)]
     return {scenario.name: scenario for scenario in found}

@@ -26,10 +26,11 @@
 #include <unistd.h>
 
 enum { TRACE_ROWS = 16384, ROW_BYTES = 64 };
+enum { KILL_BEFORE, KILL_AFTER, TERMINATE };
 
 struct control {
     _Atomic uint32_t armed;
-    uint32_t after;            /* kill when the call has been made, not before */
+    uint32_t how;              /* what happens at the call: see the names below */
     _Atomic uint64_t count;
     uint64_t kill_at;          /* 0: never */
     char trace[TRACE_ROWS][ROW_BYTES];
@@ -68,13 +69,16 @@ static uint64_t begin(const char *call, const char *path, int fd) {
         size_t length = strlen(name), room = ROW_BYTES - strlen(call) - 2;
         snprintf(control->trace[number - 1], ROW_BYTES, "%s %s", call, length > room ? name + length - room : name);
     }
-    if (number == control->kill_at && !control->after) die();
+    if (number == control->kill_at) {
+        if (control->how == KILL_BEFORE) die();
+        if (control->how == TERMINATE) kill(getpid(), SIGTERM);
+    }
     errno = saved;
     return number;
 }
 
 static void end(uint64_t number) {
-    if (number && control->after && number == control->kill_at) die();
+    if (number && control->how == KILL_AFTER && number == control->kill_at) die();
 }
 
 #define NEXT(name) \

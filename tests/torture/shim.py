@@ -11,6 +11,8 @@ from pathlib import Path
 _SOURCE = Path(__file__).with_name("shim.c")
 _HEAD = struct.Struct("=IIQQ")
 _ROWS, _ROW_BYTES = 16_384, 64
+HOW = {"": 0, "+": 1, "t": 2}
+"""What happens at a call: killed before it, killed right after it, told to stop (SIGTERM) before it."""
 _BYTES = _HEAD.size + _ROWS * _ROW_BYTES
 
 
@@ -34,9 +36,9 @@ class Control:
             stream.truncate(_BYTES)
             self._memory = mmap.mmap(stream.fileno(), _BYTES)
 
-    def arm(self, kill_at: int = 0, *, is_after: bool = False) -> None:
-        """Begin to count; kill at (or right after) the call with this number, 0 for never."""
-        _HEAD.pack_into(self._memory, 0, 0, int(is_after), 0, kill_at)
+    def arm(self, number: int = 0, how: str = "") -> None:
+        """Begin to count; `how` (a key of HOW) is what happens at the call with this number, 0 for nothing."""
+        _HEAD.pack_into(self._memory, 0, 0, HOW[how], 0, number)
         struct.pack_into("=I", self._memory, 0, 1)
 
     def disarm(self) -> None:

@@ -15,13 +15,14 @@ from pathlib import Path
 
 from tests.torture.point import Outcome, Prepared
 from tests.torture.scenarios import all_scenarios
+from tests.torture.shim import HOW
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
     """A scenario to be swept: all points in order, or as many as fit into `seconds`, drawn by `seed`.
 
-    `first` is the point to begin with, `only` the one point to tell, both as in a name ("12", "12+").
+    `first` is the point to begin with, `only` the one point to tell, both as in a name ("12", "12+", "12t").
     """
 
     scenario: str
@@ -55,7 +56,7 @@ def sweep(task: Task, directory: Path) -> Summary:
         trace = prepared.tell()
         if trace.fault:
             summary.faults["0"] = trace.fault
-        points = [f"{number}{sign}" for number in range(1, trace.calls + 1) for sign in ("", "+")]
+        points = [f"{number}{sign}" for number in range(1, trace.calls + 1) for sign in HOW]
         summary.calls, summary.points = trace.calls, len(points)
         for point in _chosen(task, points, began):
             outcome = tell_point(prepared, point)
@@ -71,7 +72,8 @@ def sweep(task: Task, directory: Path) -> Summary:
 
 def tell_point(prepared: Prepared, point: str) -> Outcome:
     """Tell a scenario with a death at the point of this name."""
-    return prepared.tell(int(point.rstrip("+")), is_after=point.endswith("+"))
+    number = point.rstrip("+t")
+    return prepared.tell(int(number), point.removeprefix(number))
 
 
 def _chosen(task: Task, points: Sequence[str], began: float) -> Iterator[str]:
