@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test faults torture check bench locks clean
+.PHONY: help run test faults torture chaos check bench locks clean
 
 help: ## Show what can be made.
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -23,6 +23,9 @@ ifeq ($(ONLY)$(FROM),)
 	$(BIN)/pytest -n 2 -m torture --timeout 600
 endif
 	$(BIN)/python -m tests.torture $(TORTURE)
+
+chaos: $(VENV)/.dev ## Run two servers while everything goes wrong [MINUTES=30 SEED=].
+	$(BIN)/python -m tests.chaos.driver --minutes $(or $(MINUTES),30) $(if $(SEED),--seed $(SEED))
 
 check: $(VENV)/.dev ## Check format, lint, types and the layers.
 	$(BIN)/ruff format --check .

@@ -21,6 +21,11 @@ def _free_port():
         return listener.getsockname()[1]
 
 
+def _found_no_room(server):
+    """Return whether a server could not start because its disk was full: its one line says so."""
+    return not server.events("ready") and len(server.complaints) == 1 and "is full" in server.complaints[0]
+
+
 class Ground:
     """Where one life of the chaos takes place; enter it to have both servers running."""
 
@@ -73,16 +78,28 @@ class Ground:
             if role not in self._servers:
                 self._servers[role] = Server(role, self.configs[role], self.environment)
 
-    def kill(self, role, number=signal.SIGKILL):
-        """End a server by a signal and wait for its end; return its exit status."""
+    def kill(self, role):
+        """Kill a server, where it runs."""
         with self._lock:
-            server = self._servers.pop(role, None)
-            if server is None:
-                return None
-            server.process.send_signal(number)
-            status = server.wait_end()
-            self._said[role] += [*server.said, *server.complaints, f"ended with {status}"]
-            return status
+            self._end(role, signal.SIGKILL)
+
+    def end(self, role):
+        """End a server as a person does; return what is wrong with how it ended."""
+        with self._lock:
+            server = self._servers.get(role)
+            status = self._end(role, signal.SIGTERM)
+            # Told while Python itself still starts, it ends by the signal.
+            is_well = status in (None, 0, -signal.SIGTERM) or _found_no_room(server)
+            return "" if is_well else f"server {role} ended with {status}: {server.complaints}"
+
+    def _end(self, role, number):
+        server = self._servers.pop(role, None)
+        if server is None:
+            return None
+        server.process.send_signal(number)
+        status = server.wait_end()
+        self._said[role] += [*server.said, *server.complaints, f"ended with {status}"]
+        return status
 
     def pause(self, role):
         """Have a server stand still."""
@@ -106,7 +123,7 @@ class Ground:
             if server.process.poll() is None:
                 continue
             self.kill(role)
-            if not server.events("ready") and len(server.complaints) == 1 and "full" in server.complaints[0]:
+            if _found_no_room(server):
                 self.start(role)
             else:
                 dead[role] = (server.process.returncode, server.complaints)

@@ -1,7 +1,6 @@
 """What goes wrong: servers killed, ended and stopped, the line between them cut, garbled and silent, disks full."""
 
 import random
-import signal
 import subprocess
 import threading
 from collections import Counter
@@ -63,9 +62,8 @@ class Processes(_Hand):
 
     def _ended(self):
         role = self._random.choice("ab")
-        status = self._ground.kill(role, signal.SIGTERM)
-        # Told while Python itself still starts, it ends by the signal.
-        assert status in (0, -signal.SIGTERM), f"Server {role} ended with {status}"
+        complaint = self._ground.end(role)
+        assert not complaint, complaint
         self._ground.start(role)
 
     def _both_killed(self):
