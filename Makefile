@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test faults torture chaos check bench locks clean
+.PHONY: help run test faults torture chaos sim check bench locks clean
 
 help: ## Show what can be made.
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -26,6 +26,9 @@ endif
 
 chaos: $(VENV)/.dev ## Run two servers while everything goes wrong [MINUTES=30 SEED=].
 	$(BIN)/python -m tests.chaos.driver --minutes $(or $(MINUTES),30) $(if $(SEED),--seed $(SEED))
+
+sim: $(VENV)/.dev ## Simulate whole pairs, faults included [SEEDS=1000 FIRST=1 | SEED= for one with its trace].
+	$(BIN)/python -m tests.sim $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),1000) --first $(or $(FIRST),1))
 
 check: $(VENV)/.dev ## Check format, lint, types and the layers.
 	$(BIN)/ruff format --check .

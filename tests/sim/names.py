@@ -17,10 +17,8 @@ class NameCalls:
         """Make a new node under a name that is free. Raises OSError."""
         self._check_directory(directory)
         fs = directory.fs
-        node = fs.make(mode)
-        if data:
-            node.data = data
-            fs.used += len(data)
+        node = fs.make(mode, data)
+        fs.used += len(data)
         fs.rename([(directory, name, None, node)])
         self.disk.tell("create", directory, name, node)
         return node

@@ -1,0 +1,164 @@
+"""What must hold, as classes: while things happen (honest, torn), and when everything has come to rest (the others)."""
+
+from blake3 import blake3
+
+from dirsync.core.entry import Directory, File, Symlink
+from dirsync.store import archive, hold_rows, version_rows
+from tests.sim.servers import state_of
+from tests.sim.trees import contents_below, difference, nodes_below
+
+UNSEEN_SECONDS = 30.0
+"""`in_sync` answers for what was hinted at: of what nobody hinted at, a scan learns within this."""
+QUIET_SECONDS = 1.0
+"""A file that stays open but quiet for this long is taken as it is."""
+
+TASKS_MAX = 60
+DESCRIPTORS_MAX = 12
+UNFINISHED = ".part"
+"""A transfer that was broken off may go on for a day."""
+
+
+class Honest:
+    """`in_sync` is said, and `wait` answers, only when it is true."""
+
+    def __init__(self, world):
+        self._world = world
+
+    def in_sync(self):
+        """It was announced: what people did long ago must have arrived."""
+        self._compare(self._world.loop.time() - UNSEEN_SECONDS, "in_sync was announced")
+
+    def waited(self, asked):
+        """A client was told that everything done before `asked` is in sync."""
+        self._compare(asked, "`wait` has answered")
+
+    def _compare(self, since, when):
+        world = self._world
+        if not all(server.is_running for server in world.servers.values()):
+            return
+        fresh = {path for (_, path), at in world.last_act.items() if at >= since}
+        trees = [
+            {path: found for path, found in world.tree(side).items() if not _concerns(path, fresh, world)}
+            for side in "ab"
+        ]
+        lines = difference(*trees)
+        if lines:
+            world.violated("honest", f"{when}, but {'; '.join(lines)}")
+
+
+def _concerns(path, fresh, world):
+    """Return whether a path may differ: changed just now, above or below such a one, or held aside by a lock."""
+    paths = fresh | world.held_names()
+    return any(path == one or path.startswith(one + b"/") or one.startswith(path + b"/") for one in paths)
+
+
+class Torn:
+    """A reader sees only what somebody wrote."""
+
+    def __init__(self, world):
+        self._world = world
+
+    def look(self):
+        """Look at both directories now."""
+        world = self._world
+        for side in "ab":
+            for path, content in contents_below(world.root(side)).items():
+                if path.startswith(b".dirsync-"):
+                    continue
+                if not world.ledger.may_stand(content, side, world.loop.time(), QUIET_SECONDS):
+                    world.violated("torn", f"{path.decode()} at {side} holds {content[:40]!r} ({len(content)} bytes)")
+
+
+def check_convergence(world):
+    """Both directories are the same, and the archive says what they hold."""
+    a, b = (world.tree(side) for side in "ab")
+    lines = difference(a, b)
+    if lines:
+        world.violated("convergence", "; ".join(lines))
+        return
+    with world.servers["a"].database.opened.transaction() as connection:
+        base = dict(archive.load(connection))
+    held = {path: _entry(found) for path, found in a.items() if found.kind != "other"}
+    for path in sorted(base.keys() | held.keys()):
+        if base.get(path) != held.get(path):
+            world.violated("archive", f"{path.decode()}: recorded {base.get(path)}, there is {held.get(path)}")
+            return
+
+
+def _entry(found):
+    match found.kind:
+        case "directory":
+            return Directory(found.mode)
+        case "link":
+            return Symlink(found.data)
+        case _:
+            return File(blake3(found.data).digest(), len(found.data), found.mtime_ns, found.mode)
+
+
+def check_loss(world):
+    """Whatever somebody finished writing is live on both sides or kept, or was destroyed by somebody who had it."""
+    live = [set(contents_below(world.root(side)).values()) for side in "ab"]
+    kept = set().union(*(kept_contents(world, side) for side in "ab"))
+    for value in world.ledger.lost((live[0] & live[1]) | kept):
+        where = "only at one side" if value.content in live[0] | live[1] else "nowhere"
+        world.violated("loss", f"{value.path.decode()} of {value.side}, {value.content[:40]!r}, is {where}")
+        return
+
+
+def kept_contents(world, side):
+    """Return the contents that `history` of a side could bring back: the file is there and is what its row says."""
+    directory = world.disk.find(f"{state_of(side)}/versions".encode())
+    files = {name.decode(): node.data for name, node in directory.children.items()}
+    with world.servers[side].database.opened.transaction() as connection:
+        rows = connection.execute("SELECT file, path, digest, why FROM versions WHERE digest IS NOT NULL").fetchall()
+    found = set()
+    for file, path, digest, why in rows:
+        content = files.get(file)
+        is_whole = content is not None and blake3(content).digest() == digest
+        if not is_whole and (content is None or not world.ledger.is_known(content)):
+            what = "is not there" if content is None else f"holds {content[:40]!r} ({len(content)} bytes)"
+            world.violated("kept", f"the version of {path.decode()} at {side} ({why}, {file}) {what}")
+        else:
+            found.add(content)
+    return found
+
+
+def check_invention(world):
+    """No name that nobody gave, no content that nobody wrote."""
+    known = {path for _, path in world.last_act}
+    for side in "ab":
+        for path, content in contents_below(world.root(side)).items():
+            if path not in known or not world.ledger.is_known(content):
+                world.violated("invention", f"{path.decode()} at {side} holds {content[:40]!r}")
+                return
+
+
+def check_bounds(world):
+    """Nothing is left over: staged files, spool files and captures without rows, descriptors, tasks."""
+    for side in "ab":
+        state = world.disk.find(state_of(side).encode())
+        rest = {
+            name: {path.decode() for path, below in nodes_below(node) if not below.is_directory}
+            for name, node in state.children.items()
+            if node.is_directory
+        }
+        with world.servers[side].database.opened.transaction() as connection:
+            wanted = {
+                b"spool": hold_rows.spool_files(connection),
+                b"captures": set(),
+                b"staging": set(),
+                b"watch": set(),
+                b"versions": version_rows.files(connection),
+            }
+        for name, files in wanted.items():
+            found = {file for file in rest.get(name, ()) if not file.endswith(UNFINISHED)}
+            if found != files:
+                world.violated("bounds", f"{name.decode()} at {side} holds {found - files}, lacks {files - found}")
+                return
+        process = world.servers[side].process
+        if len(process.tasks) > TASKS_MAX or len(process.on_disk.descriptors) > DESCRIPTORS_MAX:
+            world.violated(
+                "bounds",
+                f"{len(process.tasks)} tasks, {len(process.on_disk.descriptors)} descriptors at {side}",
+            )
+            return

@@ -1,0 +1,83 @@
+"""Every content that people made, and what became of it: the oracle of "nothing is lost, nothing is invented".
+
+A value is a content that somebody finished writing. It may disappear only if its destroyer, a person, had it before
+them: it stood at the place that they overwrote or deleted. Whatever else makes it disappear is a loss.
+"""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class Value:
+    """A finished content: where it was written first, and who was right to destroy it, if somebody was."""
+
+    content: bytes
+    side: str
+    path: bytes
+    at: float
+    excuse: str = ""
+
+
+@dataclass(slots=True)
+class Draft:
+    """A content that stands at one side while somebody is writing: since when, and how long it once stood there."""
+
+    since: float | None
+    longest: float = 0.0
+
+    def stood(self, at):
+        """Return for how long it stood there without a change."""
+        return self.longest if self.since is None else max(self.longest, at - self.since)
+
+
+@dataclass(slots=True)
+class Ledger:
+    """The values by content, and the drafts. Empty content is no value: it cannot be told whose it was."""
+
+    values: dict[bytes, Value] = field(default_factory=dict)
+    drafts: dict[tuple[str, bytes], Draft] = field(default_factory=dict)
+
+    def finish(self, content, side, path, at):
+        """Somebody has finished writing this."""
+        if content and content not in self.values:
+            self.values[content] = Value(content, side, path, at)
+
+    def changed(self, side, before, after, at):
+        """A person did one step: what stood in the tree of a side before it, and after it, by path."""
+        gone = set(before.values()) - set(after.values())
+        for content in gone:
+            if content in self.values:
+                self.values[content].excuse = f"destroyed by a person at {side}, {at:.3f}"
+            draft = self.drafts.get((side, content))
+            if draft is not None:
+                draft.longest, draft.since = draft.stood(at), None
+        for content in set(after.values()) - set(before.values()):
+            draft = self.drafts.setdefault((side, content), Draft(None))
+            draft.since = at
+
+    def excuse(self, content, reason):
+        """This value may be gone."""
+        if content in self.values and not self.values[content].excuse:
+            self.values[content].excuse = reason
+
+    def asked_for(self, content):
+        """Somebody has asked for this value to be brought back: it is not to be lost again."""
+        if content in self.values:
+            self.values[content].excuse = ""
+
+    def lost(self, present):
+        """Return the values that are neither in `present` (a set of contents) nor excused."""
+        return [value for value in self.values.values() if not value.excuse and value.content not in present]
+
+    def is_known(self, content):
+        """Return whether somebody wrote this content, finished or not."""
+        return not content or content in self.values or any((side, content) in self.drafts for side in "ab")
+
+    def may_stand(self, content, side, at, quiet_seconds):
+        """Return whether a reader at `side` may see this: finished, a draft of this side, or one that stood quietly."""
+        if not content or content in self.values:
+            return True
+        if (side, content) in self.drafts:
+            return True
+        draft = self.drafts.get(("b" if side == "a" else "a", content))
+        return draft is not None and draft.stood(at) >= quiet_seconds

@@ -1,0 +1,58 @@
+"""The checker of locks: what B does must not reach a locked name at A, and held updates leave in their order."""
+
+from tests.sim.trees import standing
+
+
+class Locks:
+    """Watches locked names in directory_a, from the answer of `lock` until `unlock` is asked."""
+
+    def __init__(self, world):
+        self._world = world
+        self._frozen = {}
+        self._restoring = set()
+
+    def answered(self, name):
+        """A lock was granted: from now on only people at A change the name."""
+        self._frozen[name] = self._stands(name)
+
+    def unlock_asked(self, name):
+        """From now on its updates may be applied."""
+        self._frozen.pop(name, None)
+
+    def acted(self, side):
+        """A person did something."""
+        if side == "a":
+            for name in self._frozen:
+                self._frozen[name] = self._stands(name)
+
+    def restoring(self, name):
+        """A client asks for a version: that is a change at A like a person's."""
+        self._restoring.add(name)
+
+    def restored(self, name):
+        """It is done."""
+        self._restoring.discard(name)
+        if name in self._frozen:
+            self._frozen[name] = self._stands(name)
+
+    def check(self):
+        """Look whether anything has changed. Called before each system call of Server A."""
+        for name, before in self._frozen.items():
+            if name not in self._restoring and self._stands(name) != before:
+                self._world.violated(
+                    "lock", f"{name.decode()} is locked and was changed from {before} to {self._stands(name)}"
+                )
+                return
+
+    @property
+    def names(self):
+        """The names that are known to be locked."""
+        return set(self._frozen)
+
+    def _stands(self, name):
+        node = self._world.root("a")
+        for part in name.split(b"/"):
+            if node is None or node.children is None:
+                return None
+            node = node.children.get(part)
+        return None if node is None else (standing(node))

@@ -1,0 +1,29 @@
+"""Puts what is simulated beside the disk in the place of what is real: network, threads, watcher, SQLite's hooks."""
+
+from contextlib import ExitStack, contextmanager
+from unittest.mock import patch
+
+from dirsync.net import dial, listen
+from dirsync.replica import threads, watching
+from dirsync.run import identity
+from dirsync.store import database
+from tests.sim.databases import SimSqlite
+from tests.sim.loop import SimPool
+from tests.sim.network import connect_on, listener_class
+from tests.sim.processes import current
+
+
+@contextmanager
+def rigged(network, watcher, before_statement):
+    """Have the product dial and listen on `network`, watch with `watcher`, and do its jobs in the loop."""
+    with ExitStack() as undo:
+        for module, name, stand_in in (
+            (dial, "_connect", connect_on(network)),
+            (listen, "Listener", listener_class(network)),
+            (threads, "ThreadPoolExecutor", SimPool),
+            (watching, "Watcher", watcher),
+            (database, "sqlite3", SimSqlite(before_statement)),
+            (identity, "machine_id", lambda: f"machine {current.get().name}"),
+        ):
+            undo.enter_context(patch.object(module, name, stand_in))
+        yield

@@ -1,0 +1,99 @@
+"""What one seed chooses: how much is done, by what kinds of operations, and what goes wrong. A swarm: each differs."""
+
+import random
+from dataclasses import dataclass
+
+from tests.sim.watching import WatchFaults
+
+OPERATIONS = (
+    "write",
+    "append",
+    "patch",
+    "save",
+    "save_with_backup",
+    "copy",
+    "rewrite_silently",
+    "delete",
+    "rename",
+    "rename_directory",
+    "swap",
+    "make_directory",
+    "remove_tree",
+    "file_for_directory",
+    "link",
+    "hard_link",
+    "chmod",
+    "touch",
+)
+REQUESTS = ("lock", "lock", "unlock", "unlock", "list", "locks", "wait", "restore")
+FAULTS = (
+    "kill",
+    "kill_at_call",
+    "power_cut",
+    "power_cut_at_call",
+    "power_cut_both",
+    "stop",
+    "reset",
+    "silence",
+    "one_way",
+    "slow",
+    "no_space",
+    "io_errors",
+    "short_writes",
+    "sync_fails",
+    "database_errors",
+    "hang",
+    "clock_step",
+    "lost_state",
+)
+OPERATIONS_EACH = 85
+REQUESTS_EACH = 35
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The choices of one seed. Times in seconds of virtual time."""
+
+    seed: int
+    operations: tuple[str, ...]
+    requests: tuple[str, ...]
+    faults: tuple[str, ...]
+    fault_count: int
+    pause_seconds: float
+    step_seconds: float
+    intruders_per_mille: int
+    watch: WatchFaults
+    locks_max_bytes: int
+    clock_offset_seconds: float
+
+
+def make_plan(seed, *, has_faults=True):
+    """Return what a seed chooses."""
+    rng = random.Random(f"{seed} plan")
+    faults = tuple(kind for kind in FAULTS if rng.random() < 0.5) or ("kill",)
+    return Plan(
+        seed=seed,
+        operations=(*(kind for kind in OPERATIONS if rng.random() < 0.6), "write", "save"),
+        requests=REQUESTS if rng.random() < 0.7 else ("list", "wait", "restore"),
+        faults=faults if has_faults else (),
+        fault_count=rng.randint(5, 10) if has_faults else 0,
+        pause_seconds=rng.choice((0.05, 0.2, 0.2, 0.6)),
+        step_seconds=rng.choice((0.0005, 0.005, 0.05, 0.5)),
+        intruders_per_mille=rng.choice((0, 2, 10)),
+        watch=_watch_faults(rng),
+        locks_max_bytes=rng.choice((1 << 40, 1 << 40, 1 << 40, 100_000)),
+        clock_offset_seconds=rng.choice((0.0, 0.0, 0.0, 3.0, -3600.0)),
+    )
+
+
+def _watch_faults(rng):
+    is_telling = rng.random() < 0.6
+    return WatchFaults(
+        delay_seconds_max=rng.choice((0.005, 0.05, 0.3)),
+        lost=0.0 if is_telling else rng.choice((0.0, 0.1, 0.5)),
+        doubled=rng.choice((0.0, 0.2)),
+        is_reordered=rng.random() < 0.3,
+        overflow=rng.choice((0.0, 0.0, 0.05)),
+        is_telling=is_telling,
+        is_silent=rng.random() < 0.05,
+    )

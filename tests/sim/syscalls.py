@@ -1,0 +1,87 @@
+"""What happens at single system calls and statements of a server: its death, a failing disk, somebody quicker."""
+
+import errno
+import sqlite3
+from dataclasses import dataclass
+
+WRITING = ("write", "pwrite", "copy_file_range", "sendfile")
+MAKING = ("open", "mkdir", "symlink", "link")
+SYNCING = ("fsync", "fdatasync", "syncfs")
+
+
+@dataclass(slots=True)
+class Trouble:
+    """A disk that fails for a while: which calls, with which errno (None: short), how often in a thousand."""
+
+    calls: tuple[str, ...]
+    errno: int | None
+    per_mille: int
+    is_database: bool = False
+
+
+class Calls:
+    """The hook before each call. What is set on it by the faults lasts until they take it back."""
+
+    def __init__(self, world):
+        self._world = world
+        self._rng = world.rng("calls")
+        self.count = {"a": 0, "b": 0}
+        self.doom = {}
+        self.troubles = {"a": [], "b": []}
+        self.intruders_per_mille = 0
+        self.intrude = None
+
+    def doom_at(self, side, calls, is_power_cut):
+        """Have a server die after so many more calls."""
+        self.doom[side] = (self.count[side] + calls, is_power_cut)
+
+    def before(self, process, call, what):
+        """Take part in a system call; what this returns or raises is the disk's answer."""
+        side = process.machine.name
+        self.count[side] += 1
+        if side == "a":
+            self._world.locks.check()
+        self._perhaps_die(side, call, what)
+        if self.intruders_per_mille and self._rng.randrange(1000) < self.intruders_per_mille:
+            self.intrude(side, call)
+        return self._perhaps_fail(side, call)
+
+    def before_statement(self, process, statement):
+        """Take part in a statement of a database."""
+        if process is None or process.name not in self.troubles:
+            return
+        side = process.name
+        self.count[side] += 1
+        self._perhaps_die(side, "sql", statement.split()[0])
+        process.check()
+        for trouble in self.troubles[side]:
+            is_change = statement.split()[0] in ("INSERT", "UPDATE", "DELETE", "COMMIT")
+            if is_change and trouble.is_database and self._rng.randrange(1000) < trouble.per_mille:
+                raise sqlite3.OperationalError("disk I/O error")
+
+    def _perhaps_die(self, side, call, what):
+        doom = self.doom.get(side)
+        if doom is None or self.count[side] < doom[0]:
+            return
+        del self.doom[side]
+        server = self._world.servers[side]
+        if not server.is_running:
+            return
+        self._world.trace(f"at call {call} {_shown(what)}:")
+        if doom[1]:
+            server.power_cut(self._world.rng(f"power {self.count[side]}"))
+        else:
+            server.kill()
+
+    def _perhaps_fail(self, side, call):
+        for trouble in self.troubles[side]:
+            if call in trouble.calls and self._rng.randrange(1000) < trouble.per_mille:
+                if trouble.errno is None:
+                    return 1
+                self._world.trace(f"{side}: {call} fails with {errno.errorcode[trouble.errno]}")
+                raise OSError(trouble.errno, errno.errorcode[trouble.errno])
+        return None
+
+
+def _shown(what):
+    return what if isinstance(what, str) else " ".join(repr(one) for one in what)[:120]

@@ -1,0 +1,269 @@
+"""A whole pair in one process: two servers, their machines and the network, people, a client, and what goes wrong.
+
+One seed decides everything. `World` holds the parts and the hooks between them; `story` tells what happens, `checkers`
+say what must hold.
+"""
+
+import asyncio
+import random
+import traceback
+from contextlib import contextmanager
+from dataclasses import replace
+
+from dirsync.core.events import EventName
+from dirsync.errors import DirsyncError
+from dirsync.store import hold_rows
+from tests.sim import clients
+from tests.sim.checkers import Honest, Torn
+from tests.sim.databases import SimDatabase
+from tests.sim.disk import Killed, SimDisk, running
+from tests.sim.ledger import Ledger
+from tests.sim.locking import Locks
+from tests.sim.network import Network
+from tests.sim.operations import Person
+from tests.sim.processes import Process, context_of, current
+from tests.sim.servers import Server, directory_of, state_of
+from tests.sim.syscalls import Calls
+from tests.sim.trace import Trace
+from tests.sim.trees import contents_below, nodes_below, remove_below, tree_below
+from tests.sim.watching import watcher_class
+
+EPOCH_NS = 1_795_000_000_000_000_000
+"""The wall clock when virtual time is 0: late in 2026."""
+RESTART_SECONDS = 1.0
+UNWIND_SECONDS = 20.0
+
+
+class Violation(AssertionError):
+    """A promise was broken. `checker` names it."""
+
+    def __init__(self, checker, text):
+        super().__init__(f"{checker}: {text}")
+        self.checker = checker
+
+
+class World:
+    """The parts of one simulation. `plan` says what its seed has chosen; `place` is a real directory for databases."""
+
+    def __init__(self, plan, loop, place, template):
+        self.plan = plan
+        self.limits = plan
+        self.loop = loop
+        self.trace = Trace(loop.time, place)
+        self.violation = None
+        self.failed = loop.create_future()
+        self.network = Network(self.rng("network"))
+        self.disk = SimDisk(self.now_ns)
+        self.machines = {name: self.disk.machine(name) for name in "ab"}
+        self.servers = {
+            name: Server(self, name, self.machines[name], SimDatabase(place / name, template)) for name in "ab"
+        }
+        self.ledger = Ledger()
+        self.calls = Calls(self)
+        self.disk.before_call = self.calls.before
+        self.locks = Locks(self)
+        self.honest = Honest(self)
+        self.torn = Torn(self)
+        self._watchers = {
+            name: watcher_class(self.disk, self.rng(f"watcher {name}"), replace(plan.watch)) for name in "ab"
+        }
+        self.people = {}
+        self._removed = set()
+        self._roots = {}
+        self.events = []
+        self.last_act = {}
+        self.power_cuts = {"a": 0, "b": 0}
+        self._jobs = self.rng("jobs")
+        self._tasks = {}
+        self._is_over = False
+
+    def watcher(self, *arguments):
+        """Return a watcher for the current process, in the place of the product's."""
+        return self._watchers[current.get().name](*arguments)
+
+    def rng(self, purpose):
+        """Return the chance of one purpose: what is drawn for others does not change it."""
+        return random.Random(f"{self.plan.seed} {purpose}")
+
+    def now_ns(self):
+        """Return the true wall clock."""
+        return EPOCH_NS + int(self.loop.time() * 1e9)
+
+    def prepare(self, simos):
+        """Make the directories, and the people in them."""
+        for name, machine in self.machines.items():
+            for path in (f"/sim/{name}/state", state_of(name), directory_of(name)):
+                simos.mkdir(path, 0o700 if "state" in path else 0o755)
+            for fs in machine.file_systems:
+                fs.sync()
+            self._roots[name] = self.disk.find(directory_of(name).encode())
+            self.people[name] = Person(
+                name, directory_of(name), simos, self.rng(f"person {name}"), self._finished, self.now_ns
+            )
+
+    def root(self, side):
+        """Return the node of a synchronised directory."""
+        return self._roots[side]
+
+    def tree(self, side):
+        """Return what stands in a synchronised directory."""
+        return tree_below(self.root(side))
+
+    # People
+
+    @contextmanager
+    def acting(self, side):
+        """Take note of what a person does within the block."""
+        token = running.set(None)
+        before = contents_below(self.root(side))
+        nodes = [node for _, node in nodes_below(self.root(side))]
+        kinds = self.tree(side)
+        try:
+            yield
+        finally:
+            running.reset(token)
+            now = self.loop.time()
+            self.ledger.changed(side, before, contents_below(self.root(side)), now)
+            self._removed.update(node for node in nodes if not node.links)
+            after = self.tree(side)
+            for path in kinds.keys() | after.keys():
+                if kinds.get(path) != after.get(path):
+                    self.last_act[side, path] = now
+            self.locks.acted(side)
+
+    async def clear_way(self, side, name):
+        """Somebody does what an unlock that stopped asks for: away with what stands in the way of a name."""
+        for obstacle in self.people[side].obstacles(name):
+            with self.acting(side):
+                for _ in obstacle:
+                    pass
+
+    def _finished(self, side, path, node):
+        """Somebody has finished writing a file; if people have removed it meanwhile, that was their doing."""
+        if node not in self._removed:
+            self.ledger.finish(node.data, side, path, self.loop.time())
+
+    # What servers do
+
+    def said(self, event):
+        """A server has announced something."""
+        self.trace.event(event)
+        self.events.append(event)
+        if event.name is EventName.IN_SYNC:
+            self.honest.in_sync()
+
+    def restart_soon(self, server):
+        """A server has given up: somebody starts it again."""
+        self.loop.call_later(RESTART_SECONDS, server.start)
+
+    def unwinding(self, process):
+        """A process was killed: its tasks must come to an end without its help."""
+        self.spawn(self._unwound(process), "unwinding")
+
+    async def _unwound(self, process):
+        for _ in range(int(UNWIND_SECONDS)):
+            await asyncio.sleep(1.0)
+            if not process.tasks:
+                return
+            process.cancel_all()
+        self.violated("bounds", f"tasks of {process} do not end: {list(process.tasks)[:5]}")
+
+    def before_power_cut(self, server):
+        """Remember what stood on a machine that is about to lose its power."""
+        self.power_cuts[server.name] += 1
+
+    def after_power_cut(self, server):
+        """What people had not synced may be gone."""
+
+    def forget_state(self, server):
+        """A server's state directory is lost, and with it every content that stood nowhere else."""
+        state = self.disk.find(state_of(server.name).encode())
+        for content in contents_below(state).values():
+            self.ledger.excuse(content, f"in the lost state of {server.name}")
+        remove_below(state)
+        server.database.renew()
+
+    def before_statement(self, process, statement):
+        """A statement is about to be executed by a database."""
+        self.calls.before_statement(process, statement)
+
+    # Results
+
+    def violated(self, checker, text, error=None):
+        """A promise was broken: the run ends here."""
+        if self.violation is None:
+            self.violation = Violation(checker, text)
+            self.trace(f"VIOLATION {self.violation}")
+            if error is not None:
+                self.trace("".join(traceback.format_exception(error)))
+            self.failed.set_result(None)
+
+    def spawn(self, work, name):
+        """Do something beside the story; an error in it is a fault of the simulation."""
+        context = context_of(Process("c", 0))
+        task = context.run(self.loop.create_task, work, name=name)
+        self._tasks[task] = None
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task):
+        del self._tasks[task]
+        if not task.cancelled() and task.exception() is not None and not self._is_over:
+            self.violated("simulation", f"{task.get_name()} failed: {task.exception()!r}", task.exception())
+
+    def complained(self, _, context):
+        """The loop has caught an error that nobody handled."""
+        error = context.get("exception")
+        if not self._is_over and not isinstance(error, Killed):
+            self.violated("crash", f"{context['message']}: {error!r}", error)
+
+    async def end(self):
+        """The story is told, or was broken off: let everything that still runs unwind."""
+        self._is_over = True
+        for server in self.servers.values():
+            server.kill()
+        for _ in range(int(UNWIND_SECONDS)):
+            for task in asyncio.all_tasks() - {asyncio.current_task()}:
+                task.cancel()
+            await asyncio.sleep(1.0)
+            if len(asyncio.all_tasks()) == 1:
+                return
+        raise AssertionError(f"tasks do not end: {asyncio.all_tasks()}")
+
+    def job_seconds(self, process, kind):
+        """Return how long a blocking call waits, and how long until its outcome is taken up."""
+        rng = self._jobs
+        scale = 0.02 if rng.random() < 0.03 else 0.0005
+        return rng.random() * scale, rng.random() * scale
+
+    def held_names(self):
+        """Return the names that a lock keeps apart."""
+        server = self.servers["a"]
+        if not server.database.is_open:
+            return set()
+        with server.database.opened.transaction() as connection:
+            return {row.path for row in hold_rows.load_locks(connection)}
+
+    async def wait(self, seconds):
+        """Wait as a client does, and hold the answer against the truth."""
+        asked = self.loop.time()
+        reply = await clients.wait(seconds)
+        if reply.is_in_sync:
+            self.honest.waited(asked)
+        return reply
+
+    async def wait_surely(self, seconds):
+        """Wait until in sync, with both servers at their best; None, or why it never came."""
+        until = self.loop.time() + seconds
+        reason = "never asked"
+        while self.loop.time() < until:
+            try:
+                reply = await self.wait(until - self.loop.time())
+            except DirsyncError as error:
+                reason = str(error)
+                await asyncio.sleep(0.5)
+                continue
+            if reply.is_in_sync:
+                return None
+            reason = "; ".join(reply.reasons)
+        return reason
