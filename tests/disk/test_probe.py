@@ -147,6 +147,18 @@ def test_an_open_writer_in_another_process(bench: Bench) -> None:
     assert isinstance(probe(bench.root, F, None), Settled)
 
 
+def test_an_open_file_is_read_while_it_is_what_it_was_when_it_became_quiet_and_no_longer(bench: Bench) -> None:
+    bench.make("f", b"half")
+    with bench.at("f").open("ab", buffering=0) as writer:
+        found = probe(bench.root, F, None)
+        assert isinstance(found, Unsettled)
+        settled = probe(bench.root, F, None, quiet=found.fingerprint)
+        assert isinstance(settled, Settled)
+        assert settled.entry == file_entry(b"half")
+        writer.write(b" and more")
+        assert isinstance(probe(bench.root, F, None, quiet=found.fingerprint), Unsettled)
+
+
 def test_a_lease_makes_a_writer_wait_and_its_breaking_harms_nobody(bench: Bench) -> None:
     bench.make("f")
     fd = os.open(bench.at("f"), os.O_RDONLY)

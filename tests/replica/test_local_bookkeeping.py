@@ -128,10 +128,18 @@ def found(size: int, mtime_ns: int, *, has_writer: bool = True) -> Unsettled:
 def test_a_quiet_file_is_forced_after_a_second():
     paths = UnsettledPaths()
     assert 0 < paths.note(A, found(1, 1), 0.0) < 0.1
-    assert not paths.is_to_be_forced(A, 0.9)
+    assert paths.quiet_state(A, 0.9) is None
     paths.note(A, found(2, 2), 0.9)
-    assert not paths.is_to_be_forced(A, 1.5)
-    assert paths.is_to_be_forced(A, 1.95)
+    assert paths.quiet_state(A, 1.5) is None
+    assert paths.quiet_state(A, 1.95) == found(2, 2).fingerprint
+    assert not paths.is_to_be_sampled(A, 1.95)
+
+
+def test_a_file_that_is_rewritten_in_place_is_not_one_that_grows():
+    paths = UnsettledPaths()
+    for tick in range(80):
+        paths.note(A, found(7, tick), tick / 20)
+    assert not paths.is_to_be_sampled(A, 4.0)
 
 
 @pytest.mark.parametrize("shrinks", [True, False])
@@ -139,10 +147,10 @@ def test_a_growing_file_is_sampled_and_no_other(shrinks):
     paths = UnsettledPaths()
     for tick in range(62):
         paths.note(A, found(0 if shrinks and tick == 7 else tick + 1, tick), tick / 20)
-    assert paths.is_to_be_forced(A, 3.06) is not shrinks
+    assert paths.is_to_be_sampled(A, 3.06) is not shrinks
     if not shrinks:
         paths.sampled(A, 3.06)
-        assert not paths.is_to_be_forced(A, 3.5)
+        assert not paths.is_to_be_sampled(A, 3.5)
 
 
 def test_the_wait_for_a_writer_is_announced_once():

@@ -1,5 +1,7 @@
 """What must hold, as classes: while things happen (honest, torn), and when everything has come to rest (the others)."""
 
+import re
+
 from blake3 import blake3
 
 from dirsync.core.entry import Directory, File, Symlink
@@ -14,8 +16,8 @@ QUIET_SECONDS = 1.0
 
 TASKS_MAX = 60
 DESCRIPTORS_MAX = 12
-UNFINISHED = ".part"
-"""A transfer that was broken off may go on for a day."""
+RECEIVED = re.compile("[0-9a-f]{64}([.]part)?")
+"""A content that was brought over may be wanted for a day, and a transfer that was broken off go on."""
 
 
 class Honest:
@@ -151,7 +153,7 @@ def check_bounds(world):
                 b"versions": version_rows.files(connection),
             }
         for name, files in wanted.items():
-            found = {file for file in rest.get(name, ()) if not file.endswith(UNFINISHED)}
+            found = {file for file in rest.get(name, ()) if not RECEIVED.fullmatch(file)}
             if found != files:
                 world.violated("bounds", f"{name.decode()} at {side} holds {found - files}, lacks {files - found}")
                 return

@@ -1,6 +1,6 @@
 """The checker of locks: what B does must not reach a locked name at A, and held updates leave in their order."""
 
-from tests.sim.trees import standing
+from tests.sim.trees import shown, standing
 
 
 class Locks:
@@ -39,9 +39,8 @@ class Locks:
         """Look whether anything has changed. Called before each system call of Server A."""
         for name, before in self._frozen.items():
             if name not in self._restoring and self._stands(name) != before:
-                self._world.violated(
-                    "lock", f"{name.decode()} is locked and was changed from {before} to {self._stands(name)}"
-                )
+                change = f"from {shown(before)} to {shown(self._stands(name))}"
+                self._world.violated("lock", f"{name.decode()} is locked and was changed {change}")
                 return
 
     @property
@@ -55,4 +54,4 @@ class Locks:
             if node is None or node.children is None:
                 return None
             node = node.children.get(part)
-        return None if node is None else (standing(node))
+        return None if node is None else standing(node)

@@ -40,7 +40,8 @@ class SimTask(asyncio.Task):
 
     _count = 0
 
-    def __init__(self, coro, **options):
+    def __init__(self, coro, process, **options):
+        self.process = process
         SimTask._count += 1
         self._serial = SimTask._count
         super().__init__(coro, **options)
@@ -93,7 +94,7 @@ class SimLoop(asyncio.BaseEventLoop):
 
     def create_task(self, coro, *, name=None, context=None):
         process = (context or contextvars.copy_context()).get(current)
-        task = SimTask(coro, loop=self, name=name, context=context)
+        task = SimTask(coro, process, loop=self, name=name, context=context)
         if process is not None:
             process.tasks[task] = None
             task.add_done_callback(partial(process.tasks.pop))

@@ -62,13 +62,14 @@ def remove_below(directory):
 def difference(a, b):
     """Return one line per path at which two trees differ."""
     return [
-        f"{path.decode('utf-8', 'replace')}: a {_text(a.get(path))}, b {_text(b.get(path))}"
+        f"{path.decode('utf-8', 'replace')}: a {shown(a.get(path))}, b {shown(b.get(path))}"
         for path in sorted(a.keys() | b.keys())
         if a.get(path) != b.get(path)
     ]
 
 
-def _text(found):
+def shown(found):
+    """Return a line for people about what stands at a path."""
     if found is None:
         return "nothing"
     data = found.data if len(found.data) <= 24 else found.data[:24] + b"..."

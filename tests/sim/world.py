@@ -19,6 +19,7 @@ from tests.sim.databases import SimDatabase
 from tests.sim.disk import Killed, SimDisk, running
 from tests.sim.ledger import Ledger
 from tests.sim.locking import Locks
+from tests.sim.loop import SimTask
 from tests.sim.network import Network
 from tests.sim.operations import Person
 from tests.sim.processes import Process, context_of, current
@@ -174,6 +175,7 @@ class World:
 
     def after_power_cut(self, server):
         """What people had not synced may be gone."""
+        self.locks.acted(server.name)
 
     def forget_state(self, server):
         """A server's state directory is lost, and with it every content that stood nowhere else."""
@@ -213,7 +215,9 @@ class World:
 
     def complained(self, _, context):
         """The loop has caught an error that nobody handled."""
-        error = context.get("exception")
+        error, task = context.get("exception"), context.get("task", context.get("future"))
+        if isinstance(task, SimTask) and task.process is not None and task.process.is_dead:
+            return
         if not self._is_over and not isinstance(error, Killed):
             self.violated("crash", f"{context['message']}: {error!r}", error)
 

@@ -64,6 +64,7 @@ class _Wishes:
     capture_to: Path | None
     is_forced: bool
     must_read: bool
+    quiet: Fingerprint | None = None
 
 
 def probe(
@@ -75,15 +76,16 @@ def probe(
     capture_to: Path | None = None,
     is_forced: bool = False,
     must_read: bool = False,
+    quiet: Fingerprint | None = None,
 ) -> Probe:
     """Look at `path`. What `known` proves unchanged by stat alone is not read, unless `must_read` or captured.
 
     `is_forced` reads a file although a program has it open for writing, and takes one that only grew meanwhile as
-    long as it was at the start. `capture_to` receives the very bytes that were hashed, durable, mode 0600; it is
+    long as it was at the start; `quiet` reads such a file only if that is still its stat. `capture_to` receives the very bytes that were hashed, durable, mode 0600; it is
     there afterwards only if a File is Settled. Raises DiskError where it cannot be written; what goes wrong at
     `path` itself is a value.
     """
-    wishes = _Wishes(is_content_wanted, capture_to, is_forced, must_read or capture_to is not None)
+    wishes = _Wishes(is_content_wanted, capture_to, is_forced, must_read or capture_to is not None, quiet)
     try:
         with root.parent_of(path) as (directory, name):
             return _look(directory, name, known, wishes)
@@ -246,7 +248,7 @@ def _read_file(target: _Target, seen: Fingerprint) -> Probe:
             return _unsettled(seen, has_writer=False)
         has_writer = bool(is_open_for_writing(fd))
         before = fingerprint_of(os.fstat(fd))
-        if has_writer and not target.wishes.is_forced:
+        if has_writer and not target.wishes.is_forced and before != target.wishes.quiet:
             return _unsettled(before, has_writer=True)
         if target.wishes.capture_to is not None:
             return _read_and_capture(target, fd, before, target.wishes.capture_to)
@@ -261,9 +263,9 @@ def _judge(target: _Target, fd: int, before: Fingerprint, reading: Reading) -> P
     after = fingerprint_of(os.fstat(fd))
     named = fingerprint_of(lstat_at(target.directory, target.name))
     has_writer = bool(is_open_for_writing(fd))
-    is_forced = target.wishes.is_forced
+    is_forced, is_quiet = target.wishes.is_forced, before == target.wishes.quiet
     is_same = before == after == named and reading.size == before.size
-    if is_same and (is_forced or not has_writer):
+    if is_same and (is_forced or is_quiet or not has_writer):
         entry = File(reading.digest, before.size, _mtime(before, target.known), _mode(before, target.known))
         return Settled(entry, before, target.looked_ns, reading.content, is_confirmed=True)
     is_grown = named.inode == before.inode and named.size > before.size == reading.size

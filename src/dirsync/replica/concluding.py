@@ -57,8 +57,8 @@ class Conclusions:
         capture = self.holds.capture_for(path)
         if capture is not None:
             self._captures[path] = capture
-        is_forced = self.unsettled.is_to_be_forced(path, _now())
-        return Ask(path, self._site.index.get(path), is_forced, path in self._unconfirmed, capture)
+        is_forced, quiet = self.unsettled.is_to_be_sampled(path, _now()), self.unsettled.quiet_state(path, _now())
+        return Ask(path, self._site.index.get(path), is_forced, path in self._unconfirmed, capture, quiet)
 
     def tell(self, paths: Iterable[RelPath]) -> None:
         """Report what stands at these paths when they were looked at, even if it is not new."""

@@ -33,13 +33,14 @@ class Capture:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """One path to look at."""
+    """One path to look at. `quiet` is the stat that a file which is open for writing has had for long enough."""
 
     path: RelPath
     known: Known | None
     is_forced: bool = False
     must_read: bool = False
     capture: Capture | None = None
+    quiet: Fingerprint | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +139,7 @@ def _probe(root: Root, ask: Ask, is_content_wanted: bool) -> Probe | NoRoom:
         is_content_wanted=is_content_wanted,
         is_forced=ask.is_forced,
         must_read=ask.must_read,
+        quiet=ask.quiet,
     )
 
 
@@ -150,7 +152,13 @@ def _probe_held(root: Root, ask: Ask, capture: Capture) -> Probe | NoRoom:
         return NoRoom()
     try:
         found = probe(
-            root, ask.path, ask.known, is_content_wanted=True, capture_to=capture.file, is_forced=ask.is_forced
+            root,
+            ask.path,
+            ask.known,
+            is_content_wanted=True,
+            capture_to=capture.file,
+            is_forced=ask.is_forced,
+            quiet=ask.quiet,
         )
     except DiskError as error:
         return Problem(str(error))

@@ -52,7 +52,7 @@ class UnsettledPaths:
             self._records[path] = record
         elif found.fingerprint != record.found:
             before = record.found
-            is_grown = found.fingerprint.inode == before.inode and found.fingerprint.size >= before.size
+            is_grown = found.fingerprint.inode == before.inode and found.fingerprint.size > before.size
             record.only_grows = record.only_grows and is_grown
             record.found, record.standing = found.fingerprint, found.standing
             record.quiet_since = now
@@ -70,14 +70,16 @@ class UnsettledPaths:
         record.is_noticed = True
         return True
 
-    def is_to_be_forced(self, path: RelPath, now: float) -> bool:
-        """Return whether the next look takes the file although somebody has it open."""
+    def quiet_state(self, path: RelPath, now: float) -> Fingerprint | None:
+        """Return what the file must still be for the next look to take it although somebody has it open."""
         record = self._records.get(path)
-        if record is None:
-            return False
-        if now - record.quiet_since >= UNSETTLED_QUIET_SECONDS:
-            return True
-        return record.only_grows and now - record.sampled >= UNSETTLED_SAMPLE_SECONDS
+        is_quiet = record is not None and now - record.quiet_since >= UNSETTLED_QUIET_SECONDS
+        return record.found if record is not None and is_quiet else None
+
+    def is_to_be_sampled(self, path: RelPath, now: float) -> bool:
+        """Return whether the next look takes the file as it is then, because it only grows."""
+        record = self._records.get(path)
+        return record is not None and record.only_grows and now - record.sampled >= UNSETTLED_SAMPLE_SECONDS
 
     def sampled(self, path: RelPath, now: float) -> float:
         """Take note that a growing file was taken as it was; return when to look again."""
