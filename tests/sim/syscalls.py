@@ -44,7 +44,7 @@ class Calls:
         self._perhaps_die(side, call, what)
         if self.intruders_per_mille and self._rng.randrange(1000) < self.intruders_per_mille:
             self.intrude(side, call)
-        return self._perhaps_fail(side, call)
+        return self._perhaps_fail(side, call, what)
 
     def before_statement(self, process, statement):
         """Take part in a statement of a database."""
@@ -73,14 +73,26 @@ class Calls:
         else:
             server.kill()
 
-    def _perhaps_fail(self, side, call):
+    def _perhaps_fail(self, side, call, what):
         for trouble in self.troubles[side]:
-            if call in trouble.calls and self._rng.randrange(1000) < trouble.per_mille:
+            is_concerned = call in trouble.calls and not (
+                trouble.errno == errno.ENOSPC and self._needs_no_room(call, what)
+            )
+            if is_concerned and self._rng.randrange(1000) < trouble.per_mille:
                 if trouble.errno is None:
                     return 1
                 self._world.trace(f"{side}: {call} fails with {errno.errorcode[trouble.errno]}")
                 raise OSError(trouble.errno, errno.errorcode[trouble.errno])
         return None
+
+    def _needs_no_room(self, call, what):
+        """Return whether a call that may make something finds it there already."""
+        if call not in MAKING:
+            return False
+        try:
+            return self._world.disk.walk(*what[:2], follows=False)[2] is not None
+        except OSError:
+            return True  # it has another reason to fail
 
 
 def _shown(what):

@@ -81,9 +81,9 @@ def probe(
     """Look at `path`. What `known` proves unchanged by stat alone is not read, unless `must_read` or captured.
 
     `is_forced` reads a file although a program has it open for writing, and takes one that only grew meanwhile as
-    long as it was at the start; `quiet` reads such a file only if that is still its stat. `capture_to` receives the very bytes that were hashed, durable, mode 0600; it is
-    there afterwards only if a File is Settled. Raises DiskError where it cannot be written; what goes wrong at
-    `path` itself is a value.
+    long as it was at the start; `quiet` reads such a file only if that is still its stat. `capture_to` receives the
+    very bytes that were hashed, durable, mode 0600; it is there afterwards only if a File is Settled. Raises
+    DiskError where it cannot be written; what goes wrong at `path` itself is a value.
     """
     wishes = _Wishes(is_content_wanted, capture_to, is_forced, must_read or capture_to is not None, quiet)
     try:

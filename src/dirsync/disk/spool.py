@@ -69,7 +69,9 @@ class Spool:
     """The directory of spool files. Each call blocks."""
 
     def __init__(self, directory: Path) -> None:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        """Make the directory if it is missing. Raises DiskError."""
+        with _errors_mapped("made"):
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._directory = directory
 
     def create(self) -> SpoolFile:

@@ -16,6 +16,8 @@ from dirsync.core.entry import Entry, File, size_of
 from dirsync.core.events import EventName
 from dirsync.core.paths import RelPath
 from dirsync.core.reports import Change, HeldName
+from dirsync.disk.reasons import reason_of
+from dirsync.errors import DiskError
 from dirsync.limits import INLINE_BYTES_MAX
 from dirsync.replica.looking import Capture
 from dirsync.replica.site import Site
@@ -39,7 +41,13 @@ class HeldStates:
         self._turn = asyncio.Lock()
 
     def load(self) -> None:
-        """Read what was held and captured before, and drop files that no row names. Blocking."""
+        """Read what was held and captured before, and drop files that no row names. Blocking. Raises DiskError."""
+        try:
+            self._load()
+        except OSError as error:
+            raise DiskError(f"{self._directory} cannot be used: {reason_of(error)}") from error
+
+    def _load(self) -> None:
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self._site.database.transaction() as connection:
             self._last = {name.path: name.seen for name in held_names.load(connection)}

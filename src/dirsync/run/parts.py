@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager
 
 from dirsync.core.entry import Role
 from dirsync.core.events import Emit, EventName
+from dirsync.disk.reasons import reason_of
+from dirsync.errors import DiskError
 from dirsync.limits import READY_SECONDS
 from dirsync.net.reasons import address_text
 from dirsync.replica.local import LocalReplica
@@ -37,12 +39,16 @@ async def announce_ready(settings: Settings, role: Role, port: int, replica: Loc
     """Say where the server listens: in the state directory for programs at once, in an event for people.
 
     The event waits a moment for the first look at the directory, so that it can say how many files there are.
+    Raises DiskError.
     """
     listen = address_text(settings.server(role).listen.host, port)
     file = settings.state_of(role) / ADDRESS_NAME
     fresh = file.with_suffix(".new")
-    fresh.write_text(f"{listen}\n", "utf-8")
-    fresh.replace(file)
+    try:
+        fresh.write_text(f"{listen}\n", "utf-8")
+        fresh.replace(file)
+    except OSError as error:
+        raise DiskError(f"{file} cannot be written: {reason_of(error)}") from error
     try:
         async with asyncio.timeout(READY_SECONDS):
             await replica.wait_looked()
