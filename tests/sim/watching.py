@@ -67,6 +67,10 @@ class _Watcher:
         self._marks_node = None
 
     @property
+    def is_watching(self):
+        return True
+
+    @property
     def tells_losses(self):
         return self._faults.is_telling
 
