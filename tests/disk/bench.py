@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from dirsync.core.entry import Directory, Entry, File, Symlink
@@ -83,8 +83,13 @@ class Bench:
     ) -> list[Outcome]:
         return self.apply_all(*prepared, is_ignored=is_ignored).outcomes
 
-    def apply_all(self, *prepared: Prepared, is_ignored: Callable[[RelPath, bool], bool] = lambda *_: False) -> Batch:
-        return apply_batch(self.root, self.staging, self.kept, prepared, is_ignored)
+    def apply_all(
+        self,
+        *prepared: Prepared,
+        is_ignored: Callable[[RelPath, bool], bool] = lambda *_: False,
+        note_names: Callable[[Sequence[RelPath]], None] = lambda _: None,
+    ) -> Batch:
+        return apply_batch(self.root, self.staging, self.kept, prepared, is_ignored, note_names)
 
     def apply_one(self, prepared: Prepared) -> Outcome:
         return self.apply(prepared)[0]

@@ -2,6 +2,7 @@ import os
 import stat
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -338,9 +339,17 @@ def test_ignored_leftovers_are_kept_when_their_directory_goes(bench: Bench) -> N
     def is_ignored(path: RelPath, is_directory: bool) -> bool:
         return path in (b"d/.DS_Store", b"d/cache.tmp") and is_directory == path.endswith(b"tmp")
 
-    batch = bench.apply_all(bench.prepare("d", bench.known("d"), None), is_ignored=is_ignored)
+    noted: set[RelPath] = set()
+
+    def note_names(paths: Sequence[RelPath]) -> None:
+        assert all(os.path.lexists(bench.at(path)) for path in paths), "noted before it leaves"
+        noted.update(paths)
+
+    gone = bench.prepare("d", bench.known("d"), None)
+    batch = bench.apply_all(gone, is_ignored=is_ignored, note_names=note_names)
     assert isinstance(batch.outcomes[0], Done)
     assert not bench.at("d").exists()
+    assert noted == {each.path for each in batch.kept}
     kept = {each.path: each for each in batch.kept}
     assert set(kept) == {b"d/.DS_Store", b"d/cache.tmp/deep/two", b"d/cache.tmp/link"}
     assert bench.kept_content(kept[RelPath(b"d/cache.tmp/deep/two")].file) == b"two"

@@ -20,11 +20,12 @@ from dirsync.core.plan import Action
 from dirsync.core.reports import Applied, Failed, Step
 from dirsync.core.versions import Why
 from dirsync.disk.kept import KeptArea, path_hash
+from dirsync.disk.reading import digest_of
 from dirsync.errors import DiskError, Refusal, StateError
 from dirsync.limits import KEPT_BYTES_MIN
 from dirsync.replica.keeping import Versions
 from dirsync.replica.site import Site
-from dirsync.store import version_rows
+from dirsync.store import leaving_names, version_rows
 from dirsync.store.database import Database
 from tests.replica.local_ground import local_ground, rel
 from tests.replica.test_local_apply import a_file, add
@@ -298,3 +299,21 @@ async def test_what_a_program_still_wrote_to_a_kept_file_is_what_is_restored(tmp
         assert restored.entry.size == 22
         assert (await kept_at(ground, "f"))[-1][1] == restored.entry
         assert ground.of(EventName.ERROR) == []
+
+
+def test_an_ignored_name_that_was_on_its_way_when_the_server_died_is_a_version(tmp_path: Path) -> None:
+    ignored = rel("gone/.DS_Store")
+    with cellar(tmp_path) as made:
+        made.versions.note_names([ignored])
+        moved = tmp_path / "moved"
+        moved.write_bytes(b"ignored, and the only copy")
+        entry = File(digest_of(b"ignored, and the only copy"), 26, 1, 0o644)
+        directory = os.open(tmp_path, os.O_RDONLY)
+        made.site.kept.keep(directory, b"moved", ignored, entry)
+        os.close(directory)
+    with cellar(tmp_path) as made:
+        made.versions.adopt(FakeGround())
+        made.agree()
+        assert len(made.numbers()) == 1
+        with made.site.database.transaction() as connection:
+            assert leaving_names.load(connection) == []

@@ -16,7 +16,7 @@ from dirsync.disk.durability import SINGLE_SYNCS_MAX, sync_directories
 from dirsync.disk.kept import Kept, KeptArea
 from dirsync.disk.metadata import dress, owner_at
 from dirsync.disk.reasons import reason_of
-from dirsync.disk.removal import IsIgnored
+from dirsync.disk.removal import IsIgnored, NoteNames
 from dirsync.disk.root import Root
 from dirsync.disk.staging import Staging
 from dirsync.disk.steps import Done, Outcome, Prepared, Stepper
@@ -39,21 +39,26 @@ def _nothing_ignored(_path: RelPath, _is_directory: bool) -> bool:
     return False
 
 
+def _nothing_noted(_paths: Sequence[RelPath]) -> None:
+    return
+
+
 def apply_batch(
     root: Root,
     staging: Staging,
     kept: KeptArea,
     prepared: Sequence[Prepared],
     is_ignored: IsIgnored = _nothing_ignored,
+    note_names: NoteNames = _nothing_noted,
 ) -> Batch:
     """Do the steps in order; a step that fails stops no other.
 
     What was staged for them is consumed, or discarded where it was not used. On return every Done is durable, and
     what it replaced lies in `kept`, durable too. Ignored names that are all that is left in a directory that goes
-    are kept as well, and so is what somebody put in the way of an apply that had to be undone. Raises RootLost,
-    before anything was done.
+    are kept as well, their names given to `note_names` before, and so is what somebody put in the way of an apply
+    that had to be undone. Raises RootLost, before anything was done.
     """
-    batch = _Run(root, staging, kept, is_ignored, prepared)
+    batch = _Run(root, staging, kept, is_ignored, note_names, prepared)
     try:
         root.verify()
         return batch.run()
@@ -63,7 +68,13 @@ def apply_batch(
 
 class _Run:
     def __init__(
-        self, root: Root, staging: Staging, kept: KeptArea, is_ignored: IsIgnored, prepared: Sequence[Prepared]
+        self,
+        root: Root,
+        staging: Staging,
+        kept: KeptArea,
+        is_ignored: IsIgnored,
+        note_names: NoteNames,
+        prepared: Sequence[Prepared],
     ) -> None:
         self._root = root
         self._staging = staging
@@ -71,7 +82,7 @@ class _Run:
         self._prepared = prepared
         is_few = len(prepared) <= SINGLE_SYNCS_MAX
         self._is_synced_singly = is_few or staging.is_receiving or not has_sync_file_system()
-        self._stepper = Stepper(root, staging, kept, is_ignored, is_synced=self._is_synced_singly)
+        self._stepper = Stepper(root, staging, kept, is_ignored, note_names, is_synced=self._is_synced_singly)
 
     def run(self) -> Batch:
         """Do all of it."""

@@ -2,7 +2,7 @@
 
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from dirsync.core.entry import Directory, Observed
 from dirsync.core.fingerprint import Known
@@ -16,6 +16,8 @@ from dirsync.disk.root import Root
 from dirsync.disk.swap import Place, Swapper
 
 IsIgnored = Callable[[RelPath, bool], bool]
+NoteNames = Callable[[Sequence[RelPath]], None]
+"""Makes names durable that no index knows, before what bears them is moved to the kept files."""
 _NOT_EMPTY = Failed("the directory is not empty")
 
 
@@ -26,8 +28,12 @@ def remove_directory(
     expected: Directory,
     known: Known | None,
     is_ignored: IsIgnored,
+    note_names: NoteNames,
 ) -> Refused | Failed | None:
-    """Remove `path` if it is `expected` and nothing of interest is in it; what was ignored is kept. Raises OSError."""
+    """Remove `path` if it is `expected` and nothing of interest is in it; what was ignored is kept.
+
+    `note_names` is told the names of that before any of it is moved. Raises OSError, and what `note_names` raises.
+    """
     with root.parent_of(path) as (directory, name):
         found: Observed = observe(directory, name, known)
         if found != expected:
@@ -35,7 +41,11 @@ def remove_directory(
         leftovers = _children(root, path)
         if any(not is_ignored(child, is_directory) for child, is_directory in leftovers):
             return _NOT_EMPTY
-        failed = _clear(root, swapper, leftovers)
+        below = _all_below(root, leftovers)
+        names = [child for child, is_directory in below if not is_directory]
+        if names:
+            note_names(names)
+        failed = _clear(root, swapper, below)
         if failed is not None:
             return failed
         try:
@@ -56,15 +66,21 @@ def _children(root: Root, path: RelPath) -> list[tuple[RelPath, bool]]:
         os.close(fd)
 
 
-def _clear(root: Root, swapper: Swapper, leftovers: list[tuple[RelPath, bool]]) -> Refused | Failed | None:
-    """Keep everything below ignored names; a stack instead of recursion, children before their directory."""
-    pending = [(path, is_directory, False) for path, is_directory in leftovers]
+def _all_below(root: Root, leftovers: list[tuple[RelPath, bool]]) -> list[tuple[RelPath, bool]]:
+    """Return the leftovers with everything below them, children before their directory."""
+    found: list[tuple[RelPath, bool]] = []
+    pending = list(leftovers)
     while pending:
-        path, is_directory, is_cleared = pending.pop()
-        if is_directory and not is_cleared:
-            pending.append((path, True, True))
-            pending.extend((child, is_dir, False) for child, is_dir in _children(root, path))
-            continue
+        path, is_directory = pending.pop()
+        found.append((path, is_directory))
+        if is_directory:
+            pending.extend(_children(root, path))
+    return found[::-1]
+
+
+def _clear(root: Root, swapper: Swapper, below: list[tuple[RelPath, bool]]) -> Refused | Failed | None:
+    """Keep the files and links, remove the directories, in this order."""
+    for path, is_directory in below:
         with root.parent_of(path) as (directory, name):
             if is_directory:
                 os.rmdir(name, dir_fd=directory)

@@ -20,7 +20,7 @@ from dirsync.disk.guard import Seen, Still, check, check_absent, held_still, obs
 from dirsync.disk.kept import Kept, KeptArea
 from dirsync.disk.metadata import dress_in_place, known_after, set_directory_mode
 from dirsync.disk.probe import lstat_at
-from dirsync.disk.removal import IsIgnored, remove_directory
+from dirsync.disk.removal import IsIgnored, NoteNames, remove_directory
 from dirsync.disk.root import Root, fingerprint_of
 from dirsync.disk.staging import Staged, Staging
 from dirsync.disk.swap import Place, Swapped, Swapper
@@ -60,12 +60,22 @@ class Stepper:
     `kept` lists everything that was set aside, whatever became of the step.
     """
 
-    def __init__(self, root: Root, staging: Staging, kept: KeptArea, is_ignored: IsIgnored, *, is_synced: bool) -> None:
+    def __init__(
+        self,
+        root: Root,
+        staging: Staging,
+        kept: KeptArea,
+        is_ignored: IsIgnored,
+        note_names: NoteNames,
+        *,
+        is_synced: bool,
+    ) -> None:
         self._root = root
         self._staging = staging
         self._swapper = Swapper(staging, kept)
         self.kept = self._swapper.kept
         self._is_ignored = is_ignored
+        self._note_names = note_names
         self._is_synced = is_synced
 
     def step(self, prepared: Prepared) -> Outcome:
@@ -112,7 +122,9 @@ class Stepper:
             return self._set_mode(prepared, expected, action.intended)
         try:
             failed = remove_directory(
-                self._root, self._swapper, action.path, expected, prepared.known, self._is_ignored
+                *(self._root, self._swapper, action.path, expected, prepared.known),
+                self._is_ignored,
+                self._note_names,
             )
         except OSError as error:
             if error.errno not in _ABSENT:

@@ -150,7 +150,9 @@ class Applying:
         if not prepared:
             return _Swapped([], {})
         site = self._site
-        batch = apply_batch(ground.root, ground.staging, site.kept, prepared, site.rules.ignores)
+        batch = apply_batch(
+            ground.root, ground.staging, site.kept, prepared, site.rules.ignores, self._versions.note_names
+        )
         return _Swapped(batch.outcomes, self._versions.record(batch.kept))
 
     # On the event loop

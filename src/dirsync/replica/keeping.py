@@ -24,7 +24,7 @@ from dirsync.disk.staging import Stray
 from dirsync.errors import DiskError, Refusal, StateError
 from dirsync.limits import KEPT_CLEARED_AT_ONCE
 from dirsync.replica.site import Ground, Site
-from dirsync.store import version_rows
+from dirsync.store import leaving_names, version_rows
 from dirsync.store.version_rows import VersionRow
 
 _DAY_NS = 86_400 * 1_000_000_000
@@ -42,6 +42,7 @@ class Versions:
         self._size_max = size_max
         self._size = 0
         self._unrecorded: list[Kept] = []
+        self._is_name_noted = False
         # Changed in transactions, so that nothing is given up between being found and being used.
         self._used: Counter[int] = Counter()
         self.is_excessive = asyncio.Event()
@@ -58,6 +59,8 @@ class Versions:
         try:
             with self._site.database.transaction() as connection:
                 rows = [self._add(connection, each) for each in waiting]
+                if self._is_name_noted:
+                    leaving_names.remove(connection, (each.path for each in waiting))
         except StateError as error:
             self._unrecorded = waiting
             self._site.threads.tell(partial(self._site.emit, EventName.ERROR, waiting[0].path, {"reason": str(error)}))
@@ -67,6 +70,15 @@ class Versions:
         if self._size > self._size_max:
             self._site.threads.tell(self.is_excessive.set)
         return {row.file: self._id(row.number) for row in rows}
+
+    def note_names(self, paths: Sequence[RelPath]) -> None:
+        """Have these names durably, because no index row has them. Blocking, from any thread. Raises DiskError."""
+        try:
+            with self._site.database.transaction() as connection:
+                leaving_names.add(connection, paths)
+        except StateError as error:
+            raise DiskError(str(error)) from error
+        self._is_name_noted = True
 
     def _add(self, connection: sqlite3.Connection, kept: Kept) -> VersionRow:
         kept_ns = self._site.kept.kept_ns(kept.file)
@@ -142,10 +154,12 @@ class Versions:
         Called once for a ground, before anything is staged there. Raises DiskError and StateError.
         """
         hashes: dict[bytes, RelPath] = {}
+        with self._site.database.transaction() as connection:
+            leaving = leaving_names.load(connection)
 
         def path_of(hashed: bytes) -> RelPath | None:
             if not hashes:
-                hashes.update((path_hash(path), path) for path in self._site.index.known)
+                hashes.update((path_hash(path), path) for path in (*self._site.index.known, *leaving))
             return hashes.get(hashed)
 
         strays: list[Kept] = []
@@ -154,7 +168,11 @@ class Versions:
                 self._keep(stray, stray.path, strays)
         with self._site.database.transaction() as connection:
             recorded = version_rows.files(connection).union(version_rows.discarded(connection))
+        self._is_name_noted = bool(leaving)
         self.record([*strays, *self._site.kept.orphans(recorded | {kept.file for kept in strays}, path_of)])
+        if leaving and not self._unrecorded:
+            with self._site.database.transaction() as connection:
+                leaving_names.remove(connection, leaving)
         with suppress(DiskError):  # it cannot be removed now; it is after the next apply
             ground.staging.tidy()
 
