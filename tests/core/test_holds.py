@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from dirsync.core.entry import Entry, Role
-from dirsync.core.holds import Hold, Update
+from dirsync.core.holds import Hold, Update, is_own_first
 from dirsync.core.paths import RelPath
 from tests.support.trees import at, file
 
@@ -28,28 +28,28 @@ def queued(held: Hold) -> list[tuple[Role, Entry | None]]:
 
 
 def test_first_update_of_b() -> None:
-    assert hold().offer_b(ONE, AGREED, is_comparison=False) == (Role.B,)
+    assert hold().offer_b(ONE, AGREED)
 
 
 def test_deletion_is_an_update() -> None:
-    assert hold().offer_b(None, AGREED, is_comparison=False) == (Role.B,)
+    assert hold().offer_b(None, AGREED)
 
 
 def test_addition_is_an_update() -> None:
-    assert hold(None).offer_b(ONE, None, is_comparison=False) == (Role.B,)
+    assert hold(None).offer_b(ONE, None)
 
 
 def test_state_already_recorded_is_none() -> None:
     held = hold()
-    assert held.offer_b(AGREED, AGREED, is_comparison=True) == ()
+    assert not held.offer_b(AGREED, AGREED)
     enqueue(held, Role.B, ONE)
-    assert held.offer_b(ONE, AGREED, is_comparison=True) == ()
+    assert not held.offer_b(ONE, AGREED)
 
 
 def test_return_to_an_earlier_state_is_another_update() -> None:
     held = hold()
     for entry in (ONE, AGREED, ONE):
-        assert held.offer_b(entry, AGREED, is_comparison=False) == (Role.B,)
+        assert held.offer_b(entry, AGREED)
         enqueue(held, Role.B, entry)
     assert queued(held) == [(Role.B, ONE), (Role.B, AGREED), (Role.B, ONE)]
 
@@ -60,10 +60,10 @@ def test_edit_of_a_goes_to_b_while_the_queue_is_empty() -> None:
 
 def test_echo_of_an_edit_of_a_is_ignored() -> None:
     held = hold()
-    assert held.offer_b(ONE, ONE, is_comparison=False) == ()
+    assert not held.offer_b(ONE, ONE)
     held.agree(ONE)
-    assert held.offer_b(ONE, ONE, is_comparison=False) == ()
-    assert held.offer_b(TWO, ONE, is_comparison=False) == (Role.B,)
+    assert not held.offer_b(ONE, ONE)
+    assert held.offer_b(TWO, ONE)
 
 
 def test_edit_of_a_joins_once_b_has_updates() -> None:
@@ -72,46 +72,29 @@ def test_edit_of_a_joins_once_b_has_updates() -> None:
     assert held.offer_a(TWO)
     enqueue(held, Role.A, TWO)
     assert not held.offer_a(TWO)
-    assert held.offer_b(THREE, TWO, is_comparison=False) == (Role.B,)
+    assert held.offer_b(THREE, TWO)
 
 
-def test_edit_of_a_that_b_has_not_received_joins_first() -> None:
-    """Even where its time is the newer one: outside a comparison the arrival decides."""
-    assert hold().offer_b(ONE, TWO, is_comparison=False) == (Role.A, Role.B)
-
-
-@pytest.mark.parametrize(
-    ("a", "b", "order"),
-    [
-        (ONE, TWO, (Role.A, Role.B)),
-        (TWO, ONE, (Role.B, Role.A)),
-        (file("x", 20), file("y", 20), (Role.A, Role.B)),
-        (None, ONE, (Role.A, Role.B)),
-        (ONE, None, (Role.B, Role.A)),
-    ],
-)
-@pytest.mark.parametrize("is_waiting", [False, True])
-def test_both_found_in_a_comparison(
-    a: Entry | None, b: Entry | None, order: tuple[Role, ...], is_waiting: bool
-) -> None:
-    held = hold()
-    if is_waiting:
-        enqueue(held, Role.B, THREE)
-    assert held.offer_b(b, a, is_comparison=True) == order
-
-
-def test_both_found_equal_in_a_comparison_while_updates_wait() -> None:
+def test_the_same_state_as_a_s_joins_where_updates_wait() -> None:
     """The queue would overwrite A's state with older ones, so B's joins as the last word."""
     held = hold()
     enqueue(held, Role.B, ONE)
-    assert Role.B in held.offer_b(TWO, TWO, is_comparison=True)
+    assert held.offer_b(TWO, TWO)
 
 
-def test_only_b_found_in_a_comparison_while_an_edit_of_a_waits() -> None:
-    held = hold()
-    enqueue(held, Role.B, ONE)
-    enqueue(held, Role.A, TWO)
-    assert held.offer_b(THREE, TWO, is_comparison=True) == (Role.B,)
+@pytest.mark.parametrize(
+    ("a", "b", "is_first"),
+    [
+        (ONE, TWO, True),
+        (TWO, ONE, False),
+        (file("x", 20), file("y", 20), True),
+        (None, ONE, True),
+        (ONE, None, False),
+    ],
+)
+def test_of_both_found_in_a_comparison_the_older_goes_first(a: Entry | None, b: Entry | None, is_first: bool) -> None:
+    assert is_own_first(a, b, is_comparison=True) is is_first
+    assert is_own_first(a, b, is_comparison=False), "outside a comparison the arrival decides"
 
 
 def test_drain_applies_in_order_and_expects_what_was_applied() -> None:
@@ -174,12 +157,16 @@ class HeldNames(RuleBasedStateMachine):
         self.holds[path].enqueue(Update(self.numbers, role, self.present[path][role]))
 
     def offer_b(self, path: RelPath, is_comparison: bool) -> None:
-        present = self.present[path]
-        order = self.holds[path].offer_b(present[Role.B], present[Role.A], is_comparison)
-        for role in order:
-            self.join(path, role)
-        if not order and not self.queues[path] and present[Role.A] == present[Role.B]:
-            self.holds[path].agree(present[Role.A])
+        """B's state is reported; A's present one, where nobody put it into the queue yet, has its place too."""
+        held, present = self.holds[path], self.present[path]
+        if held.offer_b(present[Role.B], present[Role.A]):
+            found = [Role.B]
+            if present[Role.A] != held.seen[Role.A]:
+                found.insert(not is_own_first(present[Role.A], present[Role.B], is_comparison), Role.A)
+            for role in found:
+                self.join(path, role)
+        elif not self.queues[path] and present[Role.A] == present[Role.B]:
+            held.agree(present[Role.A])
             self.last[path] = dict(present)
 
     @rule(path=NAMES, entry=STATES)
@@ -188,7 +175,7 @@ class HeldNames(RuleBasedStateMachine):
         self.present[path][Role.B] = entry
         is_agreed = not self.queues[path] and entry == self.present[path][Role.A]
         if self.is_new(path, Role.B) and not is_agreed:
-            if not self.queues[path] and self.is_new(path, Role.A):
+            if self.is_new(path, Role.A):
                 self.expect(path, Role.A)
             self.expect(path, Role.B)
         self.offer_b(path, is_comparison=False)

@@ -7,12 +7,13 @@ releases the capture: what a replica captured is acknowledged when it is durable
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 from dirsync.coordinator.hold_journal import HoldJournal
 from dirsync.coordinator.pair import Pair
 from dirsync.core.entry import Entry, File, Problem, Role, Untracked, change_kind, size_of
 from dirsync.core.events import Emit, EventName
-from dirsync.core.holds import Hold, Update
+from dirsync.core.holds import Hold, Update, is_own_first
 from dirsync.core.reports import Change, ContentOfCapture
 from dirsync.errors import DirsyncError, ProtocolError, Refusal, RootLost, Unreachable
 from dirsync.limits import RETRY_FIRST_SECONDS, RETRY_MAX_SECONDS
@@ -23,13 +24,25 @@ from dirsync.replica.interface import FullReplica
 class _Taken:
     """A reported state on its way into the queue. `while_apart`: the replicas could not talk when it was found.
 
+    `is_from_start`: it is what A found changed when it started, or had not put into the queue before it ended.
     `session` numbers the snapshots of its replica: each reports everything again that was not released.
     """
 
     role: Role
     change: Change
     while_apart: bool
+    is_from_start: bool
     session: int
+
+    @property
+    def entry(self) -> Entry | None:
+        """The state; only what can be an update is asked for it."""
+        assert not isinstance(self.change.found, Untracked | Problem)
+        return self.change.found
+
+
+class _Met:
+    """Stands in the intake after everything that a comparison with B found."""
 
 
 class HoldIntake:
@@ -67,14 +80,17 @@ class HoldIntake:
         self._enqueued = enqueued
         self._record_head = record_head
         self._is_compared = is_compared
-        self._intake: asyncio.Queue[_Taken | asyncio.Future[None]] = asyncio.Queue()
+        self._intake: asyncio.Queue[_Taken | _Met | asyncio.Future[None]] = asyncio.Queue()
         self._markers: set[asyncio.Future[None]] = set()
         self._is_at_work = False
         self._trouble = ""
         self._is_closed = False
         self._sessions = dict.fromkeys(Role, 0)
         self._broken: dict[Role, int] = {}
-        self._unsent: _Taken | None = None
+        # States of A without a place in the queue: of an empty queue at most one, which is to pass to B; else those of
+        # the start, whose place among B's is not known before B was compared too.
+        self._unsent: list[_Taken] = []
+        self._is_met = False
 
     @property
     def is_empty(self) -> bool:
@@ -83,8 +99,12 @@ class HoldIntake:
 
     def take(self, role: Role, change: Change, while_apart: bool) -> None:
         """Accept a report about the held name, in order."""
-        is_apart = while_apart or not self._is_compared.is_set()
-        self._intake.put_nowait(_Taken(role, change, is_apart, self._sessions[role]))
+        is_start = not self._is_compared.is_set()
+        self._intake.put_nowait(_Taken(role, change, while_apart or is_start, is_start, self._sessions[role]))
+
+    def met(self) -> None:
+        """All that a comparison with B found has been accepted."""
+        self._intake.put_nowait(_Met())
 
     def supersede(self, role: Role) -> None:
         """A new snapshot of this replica: whatever of it is not in the queue yet is reported again, in order."""
@@ -113,10 +133,9 @@ class HoldIntake:
         """Both replicas hold `entry` now, without an update: A's edit has passed."""
         if not self._hold.updates:
             self._hold.agree(entry)
-            if self._unsent is not None:
-                # It is no news any more, so taking it in again only releases its capture.
-                self._intake.put_nowait(self._unsent)
-                self._unsent = None
+            # They are no news any more, so taking them in again only releases their captures.
+            while self._unsent:
+                self._intake.put_nowait(self._unsent.pop(0))
 
     async def run(self) -> None:
         """Put what was accepted into the queue, one at a time, until cancelled."""
@@ -127,8 +146,11 @@ class HoldIntake:
             if isinstance(taken, asyncio.Future):
                 self._markers.discard(taken)
                 _set(taken)
-            else:
-                await self._take_in(taken)
+            elif isinstance(taken, _Met):
+                self._is_met = True
+                await self._persist(self.place_unsent)
+            elif not self._is_superseded(taken):
+                await self._persist(partial(self._take_in, taken))
             # With nothing on its way any more, A's own edit may pass.
             self._pair.dirty.add(self._hold.path)
             self._wake()
@@ -136,14 +158,15 @@ class HoldIntake:
     def _put_own_first(self) -> None:
         """What one comparison found at both is decided together: A's states wait for B's, never the reverse."""
         waiting = [self._intake.get_nowait() for _ in range(self._intake.qsize())]
-        for taken in sorted(waiting, key=lambda taken: isinstance(taken, _Taken) and taken.role is Role.B):
+        for taken in sorted(waiting, key=lambda taken: not (isinstance(taken, _Taken) and taken.role is Role.A)):
             self._intake.put_nowait(taken)
 
-    async def _take_in(self, taken: _Taken) -> None:
+    async def _persist(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Do this, again and again where the disk or the database hinders it."""
         self._is_at_work = True
         delay = RETRY_FIRST_SECONDS
         try:
-            while not self._is_superseded(taken) and not await self._try_to_decide(taken):
+            while not await self._try(work):
                 self._let_go()
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, RETRY_MAX_SECONDS)
@@ -151,15 +174,25 @@ class HoldIntake:
             self._trouble = ""
             self._is_at_work = False
 
+    async def _try(self, work: Callable[[], Awaitable[None]]) -> bool:
+        try:
+            async with self._mutex:
+                await work()
+        except DirsyncError as error:
+            self._complain(str(error))
+            return False
+        return True
+
     def _is_superseded(self, taken: _Taken) -> bool:
         # What follows a state that its replica reports again later must not overtake it.
         return taken.session != self._sessions[taken.role] or taken.session == self._broken.get(taken.role)
 
-    async def _try_to_decide(self, taken: _Taken) -> bool:
-        """Return whether the state was dealt with; if not, it is tried again."""
+    async def _take_in(self, taken: _Taken) -> None:
+        """Deal with a state. Raises a DirsyncError where it is to be tried again."""
+        if self._is_superseded(taken):
+            return
         try:
-            async with self._mutex:
-                await self._decide(taken)
+            await self._decide(taken)
         except (Unreachable, RootLost, ProtocolError):
             # The replica reports the state, and those after it, again when it is back.
             self._broken[taken.role] = taken.session
@@ -168,10 +201,6 @@ class HoldIntake:
             self._complain(str(error))
             self._trouble = ""
             await self._release_quietly(taken)
-        except DirsyncError as error:
-            self._complain(str(error))
-            return False
-        return True
 
     def _complain(self, reason: str) -> None:
         if reason != self._trouble:
@@ -185,57 +214,89 @@ class HoldIntake:
             self._broken[taken.role] = taken.session
 
     async def _decide(self, taken: _Taken) -> None:
-        entry = taken.change.found
-        if isinstance(entry, Untracked | Problem):
+        if isinstance(taken.change.found, Untracked | Problem):
             return
         if taken.role is Role.A:
-            await self._decide_a(taken, entry)
-            return
-        if self._hold.is_draining:
+            await self._decide_a(taken)
+        else:
+            await self._decide_b(taken)
+
+    async def _decide_b(self, taken: _Taken) -> None:
+        hold, entry = self._hold, taken.entry
+        if hold.is_draining:
             # Not received before the unlock was asked: an ordinary change when the drain has ended.
             await self._release(taken)
             return
-        present_a = self._unsent.change.found if self._unsent else self._hold.seen[Role.A]
-        assert not isinstance(present_a, Untracked | Problem)
-        is_comparison = self._unsent is not None and self._unsent.while_apart
-        order = self._hold.offer_b(entry, present_a, is_comparison)
-        if not order and not self._hold.updates and entry == present_a:
-            self._hold.agree(entry)
-            await self._journal.set_seen(self._hold.path, self._hold.seen)
-        for origin in order:
-            source = taken if origin is Role.B else self._unsent
-            if source is not None and not await self._enqueue(source):
-                break
-            if origin is Role.A and self._unsent is not None:
-                sent, self._unsent = self._unsent, None
-                await self._release(sent)
+        present_a = self._last_of_a
+        if hold.offer_b(entry, present_a):
+            while self._unsent and is_own_first(self._unsent[0].entry, entry, self._unsent[0].while_apart):
+                if not await self._place_oldest_unsent():
+                    break
+            else:
+                await self._enqueue(taken)
+        elif not hold.updates and entry == present_a:
+            hold.agree(entry)
+            await self._journal.set_seen(hold.path, hold.seen)
         await self._release(taken)
 
-    async def _decide_a(self, taken: _Taken, entry: Entry | None) -> None:
-        hold = self._hold
+    async def _decide_a(self, taken: _Taken) -> None:
+        hold, entry = self._hold, taken.entry
         head = hold.updates[0] if hold.updates else None
         if hold.is_draining and head is not None and entry == head.entry and entry != hold.seen[Role.A]:
             # The drain had applied its head when the server was killed: only the record was missing.
             await self._record_head(head)
-        elif hold.offer_a(entry):
-            await self._enqueue(taken, is_bounded=not hold.is_draining)
-        elif entry != hold.seen[Role.A]:
+        elif not hold.updates and entry != hold.seen[Role.A]:
             await self._keep_unsent(taken)
             return
-        else:
-            await self._keep_unsent(None)
-        await self._release(taken)
+        elif not hold.updates:
+            await self._forget_unsent()
+        elif entry != self._last_of_a:
+            if taken.is_from_start and not self._is_met and not hold.is_draining:
+                self._unsent.append(taken)
+                return
+            await self.place_unsent()
+            await self._enqueue(taken, is_bounded=not hold.is_draining)
+        if not any(taken.change.capture == unsent.change.capture for unsent in self._unsent):
+            await self._release(taken)
         self.has_news.set()
 
-    async def _keep_unsent(self, taken: _Taken | None) -> None:
+    @property
+    def _last_of_a(self) -> Entry | None:
+        return self._unsent[-1].entry if self._unsent else self._hold.seen[Role.A]
+
+    async def _keep_unsent(self, taken: _Taken) -> None:
         """Remember A's edit that B has not received yet, in place of the one before."""
-        before, self._unsent = self._unsent, taken
-        if before is None:
-            return
-        if taken is not None and before.change.capture == taken.change.capture:
-            self._unsent = replace(taken, while_apart=before.while_apart or taken.while_apart)
-        else:
-            await self._release(before)
+        while_apart = taken.while_apart or any(unsent.while_apart for unsent in self._unsent)
+        self._unsent = [unsent for unsent in self._unsent if unsent.change.capture != taken.change.capture]
+        await self._forget_unsent()
+        self._unsent = [replace(taken, while_apart=while_apart)]
+
+    async def _forget_unsent(self) -> None:
+        while self._unsent:
+            await self._release(self._unsent[0])
+            self._unsent.pop(0)
+
+    async def place_unsent(self) -> None:
+        """Where there is a queue, A's states that waited for their place among B's come next. Holds the mutex.
+
+        Raises DirsyncError where they cannot be held now.
+        """
+        while self._unsent and self._hold.updates:
+            if not await self._place_oldest_unsent():
+                await self._forget_unsent()
+
+    async def _place_oldest_unsent(self) -> bool:
+        """Make A's oldest state without a place the next update; False where there is no room for it."""
+        oldest = self._unsent[0]
+        try:
+            if not await self._enqueue(oldest):
+                return False
+        except Refusal as error:
+            # Its content is not there any more; what stands in the directory is captured by the drain.
+            self._complain(str(error))
+        self._unsent.pop(0)
+        await self._release(oldest)
+        return True
 
     async def _enqueue(self, taken: _Taken, *, is_bounded: bool = True) -> bool:
         """Make one state the last update; False where there is no room for it."""

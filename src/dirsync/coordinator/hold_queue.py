@@ -120,6 +120,7 @@ class HoldQueue:
             if self._gone.is_set():
                 return self._applied_count
             if not self.hold.is_draining:
+                await self.intake.place_unsent()
                 await self._journal.set_draining(self.hold.path, True)
                 self.hold.is_draining = True
                 self.reason = ""

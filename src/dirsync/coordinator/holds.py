@@ -127,9 +127,16 @@ class Holds:
                     queue.hold.seen[role] = None
                 await self._journal.set_seen(queue.hold.path, queue.hold.seen)
 
-    def compared(self) -> None:
-        """The state of directory_a at the start is known: what it holds of its own is on its way into the queues."""
-        self._is_compared.set()
+    def compared(self, role: Role) -> None:
+        """All that a comparison of this replica found is on its way into the queues.
+
+        Nothing is taken into them before directory_a was compared at the start.
+        """
+        if role is Role.A:
+            self._is_compared.set()
+        else:
+            for queue in self._queues.values():
+                queue.intake.met()
 
     def supersede(self, role: Role) -> None:
         """A new snapshot of this replica: what it captured and nobody released, it reports again."""

@@ -52,6 +52,7 @@ class Coordinator:
         self._looks = Looks(self.replicas, self.ready, self._until)
         self._since: float | None = None
         self._is_comparing = False
+        self._compared: set[Role] = set()
         self._generation = 0
         self._changed = asyncio.Condition()
 
@@ -81,19 +82,20 @@ class Coordinator:
                 tasks.create_task(lane.run(), name=f"lane to {role}")
             tasks.create_task(self._plan_forever(), name="plan")
             tasks.create_task(self._say_in_sync_forever(), name="in sync")
-            tasks.create_task(self._open_queues(), name="first comparison of a")
+            for role in Role:
+                tasks.create_task(self._tell_compared(role), name=f"comparison of {role}")
 
-    async def _open_queues(self) -> None:
-        """Let the held names go on once everything that A changed while it was not watched is on its way to them."""
+    async def _tell_compared(self, role: Role) -> None:
+        """Tell the held names when everything that a comparison of this replica found is on its way to them."""
         while True:
-            await self._until(lambda: Role.A in self.ready)
+            await self._until(lambda: role in self.ready and role not in self._compared)
             try:
-                await self.look(Role.A, is_full=False)
+                await self.look(role, is_full=False)
             except DirsyncError:
                 await asyncio.sleep(_SETTLE_RETRY_SECONDS)
             else:
-                self.holds.compared()
-                return
+                self._compared.add(role)
+                self.holds.compared(role)
 
     async def first_run(self, role: Role) -> None:
         """Forget the base, durably: another replica plays this role, and nothing that one lacks counts as deleted."""
@@ -168,6 +170,7 @@ class Coordinator:
     async def _take_snapshot(self, role: Role, replica: FullReplica) -> None:
         """Compare the whole inventory: what it does not name is not there."""
         self._set_in_sync(False)
+        self._compared.discard(role)
         self._announce_comparison()
         now = asyncio.get_running_loop().time()
         absent = self.pair.views.paths()

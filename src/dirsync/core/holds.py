@@ -38,21 +38,9 @@ class Hold:
         """How many updates wait."""
         return len(self.updates)
 
-    def offer_b(self, entry: Entry | None, present_a: Entry | None, is_comparison: bool) -> tuple[Role, ...]:
-        """Return whose present states become updates now that B's is `entry`, in order.
-
-        An edit of A that B has not received yet joins first, because it arrived first; where a comparison finds
-        both at once, the older modification time goes first (a tie: A).
-        """
-        if entry == self.seen[Role.B]:
-            return ()
-        if entry == present_a and not self.updates:
-            return ()
-        if present_a == self.seen[Role.A] or (self.updates and not is_comparison):
-            return (Role.B,)
-        if is_comparison and mtime_of(entry) < mtime_of(present_a):
-            return (Role.B, Role.A)
-        return (Role.A, Role.B)
+    def offer_b(self, entry: Entry | None, present_a: Entry | None) -> bool:
+        """Return whether B's present state becomes an update; one on which both agree does not start a queue."""
+        return entry != self.seen[Role.B] and (bool(self.updates) or entry != present_a)
 
     def offer_a(self, entry: Entry | None) -> bool:
         """Return whether A's present state becomes an update; while the queue is empty it goes to B as usual."""
@@ -73,3 +61,12 @@ class Hold:
         update = self.updates.popleft()
         self.seen[Role.A] = update.entry
         return update
+
+
+def is_own_first(own: Entry | None, other: Entry | None, is_comparison: bool) -> bool:
+    """Return whether a state of A that is no update yet goes before one of B.
+
+    It arrived first, so it does; only where a comparison finds both at once, the older modification time goes first
+    (a tie: A).
+    """
+    return not is_comparison or mtime_of(own) <= mtime_of(other)
