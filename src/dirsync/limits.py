@@ -37,6 +37,8 @@ READY_SECONDS = 2.0
 """How long a server that starts waits for its first look at everything before it says that it is ready."""
 LISTING_SECONDS = 2.0
 """How long a listing waits for B."""
+HOLD_TOLD_SECONDS = 1.0
+"""How long `-lock` and `-unlock` wait for B: neither needs it, but what B is doing now is in its order then."""
 CLIENT_SECONDS = 10.0
 """How long a client waits for A."""
 SHUTDOWN_SECONDS = 1.5

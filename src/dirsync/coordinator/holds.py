@@ -1,8 +1,9 @@
 """All locked names: who is held, locking and unlocking, and where reports about held names go."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Container, Iterator
+from collections.abc import Awaitable, Callable, Container, Coroutine, Iterator
 from collections.abc import Set as AbstractSet
+from functools import partial
 from typing import TypeVar
 
 from dirsync.coordinator.hold_journal import HoldJournal, Journalled
@@ -14,7 +15,7 @@ from dirsync.core.holds import Hold
 from dirsync.core.paths import RelPath, ancestors, display
 from dirsync.core.reports import Change, HeldName
 from dirsync.errors import DirsyncError, Refusal, RootLost, StateError, Unreachable
-from dirsync.limits import LISTING_SECONDS, RETRY_FIRST_SECONDS, RETRY_MAX_SECONDS
+from dirsync.limits import HOLD_TOLD_SECONDS, LISTING_SECONDS, RETRY_FIRST_SECONDS, RETRY_MAX_SECONDS
 from dirsync.replica.interface import FullReplica
 
 _T = TypeVar("_T", bool, int)
@@ -62,6 +63,8 @@ class Holds:
         self._starting: asyncio.Queue[HoldQueue] = asyncio.Queue()
         self._carried: set[asyncio.Task[bool] | asyncio.Task[int]] = set()
         self._telling: set[asyncio.Task[None]] = set()
+        # Replicas that are being told that a lock has ended.
+        self._leaving: dict[tuple[Role, RelPath], asyncio.Task[None]] = {}
         self._is_compared = asyncio.Event()
 
     def __iter__(self) -> Iterator[HoldQueue]:
@@ -177,14 +180,27 @@ class Holds:
         path = queue.hold.path
         await self._end_durably(path)
         del self._queues[path]
+        for role, replica in self._replicas.items():
+            leaving = self._start_telling(self._tell(replica.unhold([path])))
+            self._leaving[role, path] = leaving
+            leaving.add_done_callback(partial(self._left, role, path))
         self._emit(EventName.UNLOCKED, path, {"applied": applied})
         now = asyncio.get_running_loop().time()
-        for role, replica in list(self._replicas.items()):
+        for role in list(self._replicas):
             self._pair.observe(role, path, self._pair.views.get(role, path), now)
-            await self._tell(replica.unhold([path]))
         queue.finish(applied)
         await self._make_room()
         self._wake()
+
+    def _left(self, role: Role, path: RelPath, leaving: asyncio.Task[None]) -> None:
+        if self._leaving.get((role, path)) is leaving:
+            del self._leaving[role, path]
+
+    def _start_telling(self, telling: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(telling, name="tell of a lock")
+        self._telling.add(task)
+        task.add_done_callback(self._telling.discard)
+        return task
 
     async def _end_durably(self, path: RelPath) -> None:
         """Remove the lock from the journal, however long that takes: nothing of it is left but its name."""
@@ -245,16 +261,17 @@ class Holds:
                 raise
         self._emit(EventName.LOCKED, path, {"applied": 0})
         self._starting.put_nowait(queue)
-        telling = [asyncio.create_task(self._tell_held(role, queue), name=f"tell {role}") for role in Role]
-        self._telling.update(telling)
-        for task in telling:
-            task.add_done_callback(self._telling.discard)
-        await asyncio.wait(telling, timeout=LISTING_SECONDS)
+        # It holds without them; they are waited for so that what B does from now on is captured state by state.
+        telling = [self._start_telling(self._tell_held(role, queue)) for role in Role]
+        await asyncio.wait(telling, timeout=HOLD_TOLD_SECONDS)
         return False
 
     async def _tell_held(self, role: Role, queue: HoldQueue) -> None:
         """Have a replica capture a name. One that is lost is told when it is met again, any other as soon as it can."""
         path, delay = queue.hold.path, RETRY_FIRST_SECONDS
+        if (leaving := self._leaving.get((role, path))) is not None:
+            # The end of the lock before this one must not be heard after its beginning.
+            await asyncio.wait([leaving])
         while self._queues.get(path) is queue and role in self._replicas:
             try:
                 await self._replicas[role].hold([HeldName(path, queue.hold.seen[role])])
@@ -266,7 +283,7 @@ class Holds:
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, RETRY_MAX_SECONDS)
 
-    async def _tell(self, message: Awaitable[None]) -> None:
+    async def _tell(self, message: Coroutine[None, None, None]) -> None:
         """Tell a replica about a hold; one that cannot be reached is told when it is met again."""
         try:
             await asyncio.wait_for(message, LISTING_SECONDS)
@@ -275,14 +292,11 @@ class Holds:
         except DirsyncError as error:
             self._emit(EventName.ERROR, None, {"reason": f"a lock could not be passed on: {error}"})
 
-    def take(self, role: Role, change: Change, while_apart: bool) -> bool:
-        """Accept a captured state of a held name; False where the name is not held."""
+    def take(self, role: Role, change: Change, while_apart: bool) -> None:
+        """Accept a change if it is a captured state of a held name."""
         queue = self._queues.get(change.path)
-        if queue is None:
-            return False
-        if change.capture:
+        if queue is not None and change.capture:
             queue.intake.take(role, change, while_apart)
-        return True
 
     def agreed(self, path: RelPath, entry: Entry | None) -> None:
         """Both replicas hold `entry` at `path` now."""

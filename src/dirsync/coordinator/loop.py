@@ -6,6 +6,7 @@ of the replicas is remote is not known here. What is decided is in `core`; how i
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from itertools import islice
 from typing import assert_never
 
@@ -20,7 +21,7 @@ from dirsync.core.entry import Entry, File, Observed, Role
 from dirsync.core.events import Emit, EventName
 from dirsync.core.paths import RelPath
 from dirsync.core.plan import Reason, plan
-from dirsync.core.reports import Back, Change, Look, Lost, Report
+from dirsync.core.reports import DROPPED, Back, Change, Look, Lost, Report
 from dirsync.errors import DirsyncError, RootLost
 from dirsync.limits import BATCH_ACTIONS_MAX
 from dirsync.replica.interface import FullReplica
@@ -121,11 +122,18 @@ class Coordinator:
             self._detach(role)
 
     async def _take_report(self, role: Role, replica: FullReplica, report: Report) -> None:
+        if isinstance(report, Change) and report.capture and report.path not in self.holds and report.found != DROPPED:
+            # Captured for a lock that has ended: it was so then. What stands there now is told after the unhold.
+            self._set_in_sync(False)
+            await replica.unhold([report.path])
+            self._generation += 1
+            report = replace(report, found=DROPPED)
         self._looks.took_report(role)
         match report:
+            case Change() if report.found == DROPPED:
+                pass
             case Change():
-                if not self._take_change(role, report):
-                    await replica.unhold([report.path])
+                self._take_change(role, report)
             case Lost():
                 self._pause(role, report.reason)
             case Back():
@@ -204,8 +212,8 @@ class Coordinator:
         self._since = asyncio.get_running_loop().time()
         self._emit(EventName.RECONCILING, None, {"files": self.pair.views.count_files()})
 
-    def _take_change(self, role: Role, change: Change) -> bool:
-        """Note a change; False where the replica still captures a name that is not locked any more."""
+    def _take_change(self, role: Role, change: Change) -> None:
+        """Note a change."""
         at = asyncio.get_running_loop().time() - change.age_ms / 1000
         self._generation += 1
         if not self.lanes[role].is_news(change.path, change.serial) and not change.capture:
@@ -217,10 +225,9 @@ class Coordinator:
         elif not _is_same_file_content(self.pair.views.get(role, change.path), change.found):
             self.pair.drop_inline(change.path)
         self.pair.observe(role, change.path, change.found, at)
-        is_held = self.holds.take(role, change, while_apart=Role.B not in self.ready)
+        self.holds.take(role, change, while_apart=Role.B not in self.ready)
         if self.pair.views.is_open(change.path):
             self._set_in_sync(False)
-        return is_held or not change.capture
 
     def _recorded(self, path: RelPath, entry: Entry | None) -> None:
         self._archive.record(path, entry)

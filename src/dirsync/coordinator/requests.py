@@ -17,7 +17,7 @@ from dirsync.core.paths import RelPath, display
 from dirsync.core.reports import ContentOfVersion, Look
 from dirsync.core.versions import Version
 from dirsync.errors import DirsyncError, Refusal, Unreachable
-from dirsync.limits import BATCH_ACTIONS_MAX, LISTING_SECONDS
+from dirsync.limits import BATCH_ACTIONS_MAX, HOLD_TOLD_SECONDS, LISTING_SECONDS
 from dirsync.replica.interface import FullReplica
 from dirsync.replica.streams import closing
 from dirsync.wire.messages import (
@@ -124,10 +124,10 @@ class ClientRequests:
                 yield Chunk(data)
         yield RestoreReply(version, unreachable)
 
-    async def _look(self, role: Role) -> Look | None:
+    async def _look(self, role: Role, seconds: float = LISTING_SECONDS) -> Look | None:
         """Have a replica look; None where it cannot, or not in time."""
         try:
-            return await asyncio.wait_for(self._coordinator.look(role, is_full=False), LISTING_SECONDS)
+            return await asyncio.wait_for(self._coordinator.look(role, is_full=False), seconds)
         except (DirsyncError, TimeoutError):
             return None
 
@@ -185,7 +185,7 @@ class ClientRequests:
     async def _unlock(self, path: RelPath) -> UnlockReply:
         # What B did before this was asked belongs to the queue, if B can be asked.
         if path in self._coordinator.holds:
-            await self._look(Role.B)
+            await self._look(Role.B, HOLD_TOLD_SECONDS)
         return UnlockReply(await self._coordinator.holds.unlock(path))
 
     async def _locked(self, queue: HoldQueue) -> LockedName:

@@ -5,7 +5,7 @@ They are plain values, so they live here, below both the wire that carries them 
 
 from dataclasses import dataclass, field
 
-from dirsync.core.entry import Digest, Entry, File, Observed
+from dirsync.core.entry import Digest, Entry, File, Observed, Problem
 from dirsync.core.listing import Standing
 from dirsync.core.paths import RelPath
 from dirsync.core.plan import Action
@@ -16,8 +16,9 @@ class Change:
     """A settled state, different from the one last reported.
 
     `content` rides along where the file is small and the other side probably lacks it. `capture` is not 0 where the
-    name is held: the number under which this state's content is kept until it is released. `age_ms` is the time
-    from detection to this report. `serial` counts what the replica had reported by then, across snapshots.
+    name is held: the number under which this state's content is kept until it is released; DROPPED is found where it
+    is not kept any more. `age_ms` is the time from detection to this report. `serial` counts what the replica had
+    reported by then, across snapshots.
     """
 
     path: RelPath
@@ -26,6 +27,10 @@ class Change:
     capture: int = 0
     age_ms: float = 0.0
     serial: int = field(default=0, compare=False)
+
+
+DROPPED = Problem("the name is not held any more")
+"""What a capture found that was dropped before it could be told: it says nothing about the path."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -130,18 +130,18 @@ class HeldStates:
         """
         async with self._turn:
             leaving = set(paths)
-            numbers = [row.id for row in self._unreleased.values() if row.path in leaving]
+            unreleased = [row for row in self._unreleased.values() if row.path in leaving]
+            numbers = [row.id for row in unreleased]
             await self._site.threads.record(partial(self._remove, numbers, list(paths)))
             self._forget(numbers)
-            untold = []
+            # Whether or not a capture was told of, its report counts for nothing by now.
+            untold = {row.path for row in unreleased} | (leaving & self._postponed)
             for path in paths:
-                is_waiting = self._site.outbox.drop_captures(path)
-                if is_waiting or path in self._postponed:
-                    untold.append(path)
+                self._site.outbox.drop_captures(path)
                 self._last.pop(path, None)
                 self._postponed.discard(path)
         self._retry_postponed()
-        return untold
+        return list(untold)
 
     async def release(self, captures: Sequence[int]) -> None:
         """Drop these captures."""

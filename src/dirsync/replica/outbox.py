@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from dirsync.core.entry import File
 from dirsync.core.paths import RelPath
-from dirsync.core.reports import Back, Change, Lost, Report
+from dirsync.core.reports import DROPPED, Back, Change, Lost, Report
 from dirsync.limits import BATCH_BYTES_MAX, PENDING_INLINE_BYTES_MAX
 
 
@@ -77,20 +77,14 @@ class Outbox:
         self._taken = 0
         self._has_some.clear()
 
-    def drop_captures(self, path: RelPath) -> bool:
-        """Make the captures of a path that wait ordinary states; return whether there were any."""
-        keys = [
-            key
-            for key, waiting in self._waiting.items()
-            if isinstance(key, int) and isinstance(waiting.report, Change) and waiting.report.path == path
-        ]
-        for key in keys:
-            # Not removed: `reported` has counted it, and what is counted is taken some time.
-            waiting = self._waiting[key]
-            assert isinstance(waiting.report, Change)
-            self._remove(key)
-            self._add(key, replace(waiting.report, capture=0, content=None), waiting.since)
-        return bool(keys)
+    def drop_captures(self, path: RelPath) -> None:
+        """Make the captures of a path that wait say nothing any more: what they report may have been replaced since."""
+        for key, waiting in self._waiting.items():
+            report = waiting.report
+            if isinstance(key, int) and isinstance(report, Change) and report.path == path:
+                # Not removed: `reported` has counted it, and what is counted is taken some time.
+                self._bytes -= _content_bytes(report)
+                self._waiting[key] = replace(waiting, report=replace(report, found=DROPPED, content=None))
 
     async def take(self) -> Sequence[Report]:
         """Wait for reports and return them, at most about BATCH_BYTES_MAX of content at once."""
