@@ -10,7 +10,9 @@ import random
 import shutil
 import tempfile
 from collections import deque
+from copy import deepcopy
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -100,13 +102,14 @@ class Name:
             self.enqueue(A, self.unsent.pop(0))
         self.enqueue(B, standing)
 
-    def joined(self):
-        """Both were compared."""
+    def joined(self, is_agreed):
+        """Both were compared. `is_agreed`: one of B's states was what A holds, which was noted before the others."""
         found, self.outbox = self.outbox, []
-        if not self.queue and self.present[A] == self.present[B]:
-            self.agree(self.present[A])
         if self.present[B] != (found[-1] if found else self.last[B]):
             found.append(self.present[B])
+        if is_agreed and not self.queue and self.present[A] in (*found, self.present[B]):
+            self.last = {A: self.present[A], B: self.present[A]}
+            self.unsent = []
         for standing in found:
             self.b_reported(standing)
         self.place_unsent()
@@ -125,7 +128,8 @@ class History:
         self.steps = []
         self.is_joined = False
         self.count = 0
-        self.past = {path: [None] for path in NAMES}
+        self.past = {path: [] for path in NAMES}
+        self.own_past = {(role, path): [None] for role in Role for path in NAMES}
 
     def is_up(self, role):
         return role in self.pair.running
@@ -154,23 +158,24 @@ class History:
 
     # What people do.
 
-    def fresh_standing(self, path):
+    def fresh_standing(self, role, path):
         """Return a new state, sometimes one that was there before; the times are in no order."""
         luck = self.choose.random()
         if luck < 0.15:
             return None
         if luck < 0.3:
-            return self.choose.choice(self.past[path])
+            return self.choose.choice(self.own_past[role, path])
         self.count += 1
         size = 70_000 if self.choose.random() < 0.05 else self.choose.randrange(1, 50)
         content = (b"%d " % self.count) * size
         standing = content, (1_000 + self.choose.randrange(1_000)) * SECOND, self.choose.choice((0o644, 0o600))
         self.past[path].append(standing)
+        self.own_past[role, path].append(standing)
         return standing
 
     async def edit(self, path, name):
         role = self.choose.choice((A, B, B))
-        standing = self.fresh_standing(path)
+        standing = self.fresh_standing(role, path)
         self.note(f"{role} edits {path!r}: {shown(standing)}")
         self.pair.become(role, path, standing)
         name.present[role] = standing
@@ -198,7 +203,7 @@ class History:
         """B goes on without waiting: what settles in between is not known, only that nothing is out of order."""
         if not (self.is_joined and name.is_locked):
             return
-        standings = [self.fresh_standing(path) for _ in range(4)]
+        standings = [self.fresh_standing(B, path) for _ in range(4)]
         self.note(f"b edits {path!r} at once: {', '.join(map(shown, standings))}")
         for standing in standings:
             self.pair.become(B, path, standing)
@@ -236,7 +241,7 @@ class History:
         entry = self.pair.coordinator.pair.views.base.get(path)
         if entry is None:
             return None
-        found = [s for s in self.past[path] if s is not None and digest_of(s[0]) == entry.digest]
+        found = [s for s in self.past[path] if digest_of(s[0]) == entry.digest]
         (content,) = {standing[0] for standing in found}
         return content, entry.mtime_ns, entry.mode
 
@@ -257,9 +262,7 @@ class History:
     async def unlocked(self, path, name, kept):
         """Every update was applied once, in order: each kept what it replaced."""
         states = [name.present[A], *(standing for _, standing in name.queue)]
-        expected = [
-            digest_of(one[0]) for one, two in zip(states, states[1:]) if one and (two is None or one[0] != two[0])
-        ]
+        expected = [digest_of(one[0]) for one, two in pairwise(states) if one and (two is None or one[0] != two[0])]
         assert (await self.pair.kept(A, path))[len(kept) :][: len(expected)] == expected
         is_drained = bool(name.queue)
         name.present[A] = states[-1]
@@ -278,7 +281,7 @@ class History:
         """Not locked: both hold the same now, as the decision table says, which is tested elsewhere."""
         a, b = (self.pair.standing(role, path) for role in Role)
         assert a == b, (path, shown(a), shown(b))
-        assert a is None or a[:2] in [standing[:2] for standing in self.past[path] if standing]
+        assert a is None or a[:2] in [standing[:2] for standing in self.past[path]]
         name.present = {A: a, B: b}
         name.outbox = []
         name.is_held_at_b = False
@@ -351,9 +354,16 @@ class History:
         self.is_joined = True
         for path, name in self.names.items():
             if name.is_locked:
-                name.joined()
+                self.names[path] = self.joined(path, name)
             else:
                 self.adopt(path, name)
+
+    def joined(self, path, name):
+        outcomes = [deepcopy(name) for _ in range(2)]
+        for is_agreed, outcome in enumerate(outcomes):
+            outcome.joined(bool(is_agreed))
+        rows = self.pair.rows(path)
+        return next((outcome for outcome in outcomes if list(outcome.queue) == rows), outcomes[0])
 
     async def end(self, path, name):
         role = self.choose.choice((A, B))
@@ -415,7 +425,7 @@ def shown(standing):
     if standing is None:
         return "nothing"
     content, time_ns, mode = standing
-    return f"{content[:8].decode()}×{len(content)} of {time_ns // SECOND} {mode:o}"
+    return f"{content[:8].decode()}x{len(content)} of {time_ns // SECOND} {mode:o}"
 
 
 async def tell(seed, steps=STEPS):

@@ -162,43 +162,7 @@ class NearPair:
         """Wait until everything that was done so far has come to rest, as far as the servers can talk."""
         async with asyncio.timeout(SECONDS_MAX):
             if self._link is not None:
-                try:
-                    await self.coordinator.wait_in_sync()
-                except asyncio.CancelledError:
-                    c = self.coordinator
-                    print(
-                        "PENDING",
-                        c.pending(),
-                        c.ready,
-                        c.pair.dirty,
-                        c.pair._busy,
-                        c.holds.is_quiet,
-                        c._looks.unsettled,
-                        c.pair.troubles,
-                        self.events[-8:],
-                    )
-                    for q in c.holds:
-                        print(q.hold, q.intake.__dict__)
-                    for p in c.pending():
-                        print(p, c.pair.views.base.get(p), c.pair.views.get(Role.A, p), c.pair.views.get(Role.B, p))
-                    b = self.replica(Role.B)
-                    print(
-                        "B",
-                        [(p, k) for p, k in b._site.index.known.items()],
-                        [self.standing(Role.B, p) and self.standing(Role.B, p)[0][:6] for p in c.pending()],
-                        b._site.index.place_of(c.pair.views.base.get(c.pending()[0]).digest),
-                        b._settling.holds._last,
-                        b._settling.holds._unreleased,
-                    )
-                    from dirsync.core.reports import ContentAt
-
-                    print(
-                        "FETCH",
-                        await self.replica(Role.A).fetch(
-                            [ContentAt(p, c.pair.views.get(Role.A, p)) for p in c.pending()]
-                        ),
-                    )
-                    raise
+                await self.coordinator.wait_in_sync()
                 return
             if Role.A in self.running:
                 await self.until(lambda: Role.A in self.coordinator.ready)

@@ -49,7 +49,6 @@ class Coordinator:
         self.lanes = {role: Lane(role, self.pair, tally, emit, self.holds.is_held_at, self.wake) for role in Role}
         self.is_in_sync = False
         self.paused: dict[Role, str] = {}
-        """What was still being written when the replica last looked."""
         self._looks = Looks(self.replicas, self.ready, self._until)
         self._since: float | None = None
         self._is_comparing = False
@@ -130,8 +129,6 @@ class Coordinator:
             report = replace(report, found=DROPPED)
         self._looks.took_report(role)
         match report:
-            case Change() if report.found == DROPPED:
-                pass
             case Change():
                 self._take_change(role, report)
             case Lost():
@@ -216,8 +213,9 @@ class Coordinator:
         """Note a change."""
         at = asyncio.get_running_loop().time() - change.age_ms / 1000
         self._generation += 1
-        if not self.lanes[role].is_news(change.path, change.serial) and not change.capture:
-            return True
+        is_news = self.lanes[role].is_news(change.path, change.serial) or change.capture
+        if not is_news or change.found == DROPPED:
+            return
         if change.found != self.pair.views.get(role, change.path):
             self.pair.troubles.pop(change.path, None)
         if change.content is not None:
