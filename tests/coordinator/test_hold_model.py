@@ -137,6 +137,7 @@ class History:
     async def run(self, steps):
         for role in Role:
             (self.pair.root(role) / "d").mkdir()
+            (self.pair.root(role) / "stays").write_text("a directory without any file would count as lost")
         await self.pair.start(*Role)
         await self.join()
         while len(self.steps) < steps:

@@ -9,7 +9,7 @@ import dirsync.replica.vanishing as vanishing
 from dirsync.core.entry import Directory, File
 from dirsync.core.fingerprint import Fingerprint
 from dirsync.core.listing import Standing
-from dirsync.core.reports import Back, Change, Lost
+from dirsync.core.reports import DROPPED, Back, Change, Lost
 from dirsync.disk.probe import Unsettled
 from dirsync.replica.ignoring import IgnoreRules
 from dirsync.replica.outbox import Outbox
@@ -110,15 +110,15 @@ async def test_a_report_does_not_move_before_a_turn_of_the_root():
     assert kinds == [Change, Lost, Back, Change]
 
 
-async def test_dropped_captures_are_still_reported_as_states():
+async def test_dropped_captures_are_still_counted_but_say_nothing():
     outbox = Outbox()
     outbox.restart()
     outbox.capture(Change(A, None, capture=1), 0.0)
     outbox.capture(Change(B, None, capture=2), 0.0)
-    assert outbox.drop_captures(A)
-    assert not outbox.drop_captures(C)
+    outbox.drop_captures(A)
+    outbox.drop_captures(C)
     assert outbox.reported == 2
-    assert {change.path: change.capture for change in await outbox.take()} == {A: 0, B: 2}
+    assert [(change.path, change.found) for change in await outbox.take()] == [(A, DROPPED), (B, None)]
 
 
 def found(size: int, mtime_ns: int, *, has_writer: bool = True) -> Unsettled:
