@@ -142,6 +142,8 @@ class Pair:
         self.environment = os.environ | {"XDG_CACHE_HOME": str(home / "cache"), "TZ": "UTC"}
         self.prefix: list[str] = []
         """The command, with its words, under which servers are run."""
+        self.place: list[str] = []
+        """The command, with its words, under which people's commands are run."""
         self.running: dict[str, Server] = {}
 
     def start_alone(self, *roles: str) -> None:
@@ -190,7 +192,7 @@ class Pair:
         """Run `dirsync …` or `lab3 …` as a person would. `is_ok`: whether it must succeed; None for either."""
         name, *rest = words
         result = subprocess.run(
-            [_BIN / str(name), *rest, "--config", self.config],
+            [*self.place, _BIN / str(name), *rest, "--config", self.config],
             capture_output=True,
             text=True,
             errors="surrogateescape",
@@ -207,7 +209,7 @@ class Pair:
         """Start a command and leave it running; whoever started it waits for its end."""
         name, *rest = words
         return subprocess.Popen(
-            [_BIN / str(name), *rest, "--config", self.config],
+            [*self.place, _BIN / str(name), *rest, "--config", self.config],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

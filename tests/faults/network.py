@@ -1,12 +1,17 @@
 """Two real servers whose connections go through a proxy that fails on demand, and what the tests look at."""
 
 import os
+import secrets
+import shutil
 import signal
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+
+import pytest
 
 from tests.e2e.servers import Pair, Said, Server
 from tests.support.fault_proxy import FaultProxy
@@ -75,3 +80,66 @@ def resident_bytes(server: Server) -> int:
 def pass_time(seconds: float) -> None:
     """Let a fault last: the length of a silence or a stop is what is tested, nothing is waited for by it."""
     threading.Event().wait(seconds)
+
+
+class Network:
+    """A network namespace of its own with nothing in it but a loopback, where packets to and from Server B can fail.
+
+    "up" are the packets to Server B, "down" those from it.
+    """
+
+    def __init__(self, place_of_b: Path) -> None:
+        self._place_of_b = place_of_b
+        self.name = f"dirsync-{secrets.token_hex(4)}"
+        self.words = ["ip", "netns", "exec", self.name]
+        """What runs a command in it."""
+
+    def open(self) -> None:
+        """Make it. Skips the test where that is not possible."""
+        missing = [tool for tool in ("ip", "nft", "tc") if shutil.which(tool) is None]
+        if os.geteuid() != 0 or missing:
+            pytest.skip(f"needs root and the tools of the network (missing: {', '.join(missing) or 'root'})")
+        made = subprocess.run(["ip", "netns", "add", self.name], capture_output=True, text=True, check=False)
+        if made.returncode != 0:
+            pytest.skip(f"no network namespace can be made here: {made.stderr.strip()}")
+        self.run("ip", "link", "set", "lo", "up")
+        self.run("nft", "add table inet faults; add chain inet faults in { type filter hook input priority 0; }")
+
+    def close(self) -> None:
+        """Remove it; whatever ran in it has ended."""
+        subprocess.run(["ip", "netns", "del", self.name], capture_output=True, check=False)
+
+    def run(self, *words: str) -> str:
+        """Run a command in it and return what it printed."""
+        return subprocess.run([*self.words, *words], capture_output=True, text=True, check=True).stdout
+
+    @property
+    def port(self) -> str:
+        """The port of Server B."""
+        return self._place_of_b.read_text().strip().rsplit(":", 1)[1]
+
+    def fail(self, *ways: str, how: str = "drop", which: str = "") -> None:
+        """Have packets on these ways fail: all of them, or those that `which` matches (in the language of nft)."""
+        for way in ways:
+            end = "dport" if way == "up" else "sport"
+            self.run("nft", f"add rule inet faults in tcp {end} {self.port} {which} {how}")
+
+    def heal(self) -> None:
+        """Let everything pass again."""
+        self.run("nft", "flush chain inet faults in")
+
+
+@contextmanager
+def networked_pair(home: Path) -> Iterator[tuple[Pair, Network]]:
+    """Lend a pair in a network of its own; nothing runs yet, and whatever a test starts is ended."""
+    pair = Pair(home)
+    network = Network(pair.state / "b" / "address")
+    network.open()
+    pair.prefix = pair.place = network.words
+    try:
+        yield pair, network
+    finally:
+        try:
+            pair.close()
+        finally:
+            network.close()
