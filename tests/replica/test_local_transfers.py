@@ -132,6 +132,37 @@ async def test_a_put_that_is_cancelled_while_it_writes_keeps_its_file_open_until
         assert await is_applied(ground.replica)
 
 
+async def test_a_put_whose_source_fails_and_that_is_then_cancelled_gives_the_content_back(tmp_path):
+    """The connection ends, then the session drops its transfers; all threads are at work elsewhere meanwhile."""
+    has_arrived, is_lost = asyncio.Event(), asyncio.Event()
+
+    async def lost():
+        yield CONTENT[: 1024 * 1024]
+        has_arrived.set()
+        await is_lost.wait()
+        raise ConnectionResetError
+
+    async with local_ground(tmp_path) as ground:
+        threads = ground.replica._site.threads
+        putting = asyncio.create_task(ground.replica.put(FILE.digest, FILE.size, 0, lost()))
+        await has_arrived.wait()
+        assert ground.replica._site.ground.staging.is_receiving
+        gates = [Gate() for _ in range(3)]
+        busy = [asyncio.create_task(threads.bulk(gate.pass_through)) for gate in gates]
+        for gate in gates:
+            await gate.wait_entered()
+        is_lost.set()
+        for _ in range(5):
+            await asyncio.sleep(0)
+        putting.cancel()
+        for gate in gates:
+            await asyncio.sleep(0)
+            gate.opened.set()
+        await asyncio.gather(putting, *busy, return_exceptions=True)
+        assert await put_whole(ground.replica) == 1024 * 1024
+        assert await is_applied(ground.replica)
+
+
 async def test_a_supply_that_is_cancelled_while_it_opens_leaves_no_descriptor(tmp_path, monkeypatch):
     gate = Gate()
 

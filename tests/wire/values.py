@@ -20,8 +20,8 @@ digests = st.binary(min_size=32, max_size=32)
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=12) | st.binary(max_size=8).map(
     lambda raw: raw.decode("utf-8", "surrogateescape")
 )
-_PLAIN = {str: text, bytes: st.binary(max_size=40), bool: st.booleans(), int: naturals, float: floats}
-_PLAIN |= {RelPath: paths, Digest: digests, types.NoneType: st.none()}
+PLAIN = {str: text, bytes: st.binary(max_size=40), bool: st.booleans(), int: naturals, float: floats}
+PLAIN |= {RelPath: paths, Digest: digests, types.NoneType: st.none()}
 _BY_FIELD = {
     (int, "last"): signed,
     (int, "mode"): st.integers(0, 0o777),
@@ -29,25 +29,25 @@ _BY_FIELD = {
 }
 
 
-def values_of(hint, name=""):
-    """Return a strategy for values of this type, in a field of this name."""
+def values_of(hint, name="", plain=PLAIN):
+    """Return a strategy for values of this type, in a field of this name. `plain` has those of the simple types."""
     if (hint, name) in _BY_FIELD:
         return _BY_FIELD[hint, name]
     if hint is int and name.endswith("_ns"):
         return signed
-    if hint in _PLAIN:
-        return _PLAIN[hint]
+    if hint in plain:
+        return plain[hint]
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (types.UnionType, typing.Union):
-        return st.one_of([values_of(choice, name) for choice in arguments])
+        return st.one_of([values_of(choice, name, plain) for choice in arguments])
     if origin is tuple and arguments[-1] is Ellipsis:
-        return st.lists(values_of(arguments[0]), max_size=3).map(tuple)
+        return st.lists(values_of(arguments[0], plain=plain), max_size=3).map(tuple)
     if origin is tuple:
-        return st.tuples(*[values_of(item) for item in arguments])
+        return st.tuples(*[values_of(item, plain=plain) for item in arguments])
     if origin is Mapping:
         return st.dictionaries(text, text | signed | floats | st.booleans(), max_size=4)
     if issubclass(hint, StrEnum):
         return st.sampled_from(list(hint))
     assert is_dataclass(hint), hint
     hints = typing.get_type_hints(hint)
-    return st.builds(hint, **{f.name: values_of(hints[f.name], f.name) for f in fields(hint)})
+    return st.builds(hint, **{f.name: values_of(hints[f.name], f.name, plain) for f in fields(hint)})

@@ -118,7 +118,7 @@ class Contents:
                     yield chunk
                     offset += len(chunk)
         finally:
-            await threads.bulk(source.close)
+            await threads.surely(source.close)
 
     async def stage(self, digest: Digest, size: int) -> int:
         """Return how many bytes of this content are in staging already; what stands elsewhere here is copied there."""
@@ -163,7 +163,7 @@ class Contents:
                 return await threads.bulk(receiving.finish)
             finally:
                 # Waits for a call that is under way: the next transfer of this content finds everything given back.
-                await threads.bulk(receiving.abandon)
+                await threads.surely(receiving.abandon)
 
     async def _receive(self, receiving: Receiving, chunks: AsyncIterator[bytes]) -> None:
         gathered: list[bytes] = []

@@ -37,6 +37,16 @@ class Threads:
         """Read or write much: large files, scans, transfers."""
         return await self._run(self._bulk, call)
 
+    async def surely(self, call: Callable[[], None]) -> None:
+        """Give something back: done also where the caller is cancelled meanwhile, which is raised after it."""
+        work = asyncio.ensure_future(self.bulk(call))
+        try:
+            await asyncio.shield(work)
+        except asyncio.CancelledError:
+            await asyncio.wait([work])
+            work.exception()  # whoever was cancelled asks for no reason
+            raise
+
     async def apply(self, call: Callable[[], T]) -> T:
         """Change the directory; one call at a time, in order."""
         return await self._run(self._applies, call)
