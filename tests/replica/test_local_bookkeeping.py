@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -9,12 +11,14 @@ import dirsync.replica.vanishing as vanishing
 from dirsync.core.entry import Directory, File
 from dirsync.core.fingerprint import Fingerprint
 from dirsync.core.listing import Standing
-from dirsync.core.reports import DROPPED, Back, Change, Lost
+from dirsync.core.reports import DROPPED, Back, Change, HeldName, Lost
 from dirsync.disk.probe import Unsettled
 from dirsync.replica.ignoring import IgnoreRules
 from dirsync.replica.outbox import Outbox
 from dirsync.replica.pending import Pending
 from dirsync.replica.unsettled import UnsettledPaths
+from dirsync.store import capture_rows, held_names
+from dirsync.store.database import Database
 from tests.replica.local_ground import local_ground, rel
 
 A, B, C = rel("a"), rel("b"), rel("c")
@@ -187,3 +191,25 @@ async def test_a_name_that_comes_back_within_its_grace_was_never_gone(tmp_path, 
         await ground.drain()
         assert isinstance(ground.seen[A], File)
         assert [change.found for change in ground.reports] == [ground.seen[A]]
+
+
+async def test_a_held_state_that_was_known_but_not_captured_when_the_server_died(tmp_path: Path) -> None:
+    async with local_ground(tmp_path) as ground:
+        ground.write("f", b"before")
+        await ground.until("f", File)
+        before = ground.seen[rel("f")]
+        assert isinstance(before, File)
+        await ground.replica.hold([HeldName(rel("f"), before)])
+        ground.write("f", b"an update")
+        await ground.until("f", File)
+    with closing(Database.open(tmp_path / "state")) as database, database.transaction() as connection:
+        capture_rows.remove_path(connection, rel("f"))
+        held_names.put(connection, rel("f"), before)
+        # Read long enough after the edit to be proven by its stat.
+        connection.execute("UPDATE index_entries SET looked_ns = looked_ns + 1000000000")
+    async with local_ground(tmp_path, is_started=False) as ground:
+        await ground.replica.wait_looked()
+    with closing(Database.open(tmp_path / "state")) as database, database.transaction() as connection:
+        (row,) = capture_rows.load(connection)
+    assert isinstance(row.entry, File)
+    assert row.entry.size == len(b"an update")

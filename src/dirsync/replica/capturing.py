@@ -62,6 +62,10 @@ class HeldStates:
     def __contains__(self, path: RelPath) -> bool:
         return path in self._last
 
+    def names(self) -> list[RelPath]:
+        """Return the held names."""
+        return list(self._last)
+
     def last(self, path: RelPath) -> Entry | None:
         """Return the last recorded state of a held name."""
         return self._last[path]

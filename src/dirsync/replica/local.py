@@ -162,6 +162,8 @@ class LocalReplica:
         self._settling.conclusions.is_announcing = not identity.is_new
 
     async def _scan_always(self) -> None:
+        # Whatever the index knows of a held name: its state may have been captured or not when the server died.
+        self._settling.hint(self._settling.holds.names())
         try:
             await self._scanning.first()
             await self._settling.wait_looked()
