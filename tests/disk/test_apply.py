@@ -100,6 +100,11 @@ def test_a_vanished_file_is_refused(bench: Bench, intended: File | None) -> None
     assert bench.apply_one(bench.prepare("f", known, intended, b"new")) == Refused(None)
 
 
+def test_a_deletion_below_a_directory_that_is_gone_is_done(bench: Bench) -> None:
+    outcome = bench.apply_one(bench.prepare("gone/f", None, None))
+    assert outcome == Done(None, None, None)
+
+
 def test_a_name_that_appeared_is_refused(bench: Bench) -> None:
     prepared = bench.prepare("f", None, NEW, b"new")
     theirs = bench.make("f", b"theirs")

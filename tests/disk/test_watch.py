@@ -226,6 +226,14 @@ def test_at_the_limit_of_watches_it_says_so_and_goes_on(tmp_path, listening, mon
         listener.until(lambda: b"full/f" in listener.paths or b"full" in listener.trees)
 
 
+def test_it_watches_although_old_marks_cannot_be_removed(tmp_path, listening):
+    (tmp_path / "marks" / "no file").mkdir(parents=True)
+    with listening() as listener:
+        assert "changes are found by scanning" in listener.notices[0]
+        (listener.root / "f").write_text("1")
+        listener.until(lambda: b"f" in listener.paths)
+
+
 def test_trouble_of_watchfiles_rebuilds_it_and_asks_for_a_scan(tmp_path, listening, monkeypatch):
     built = []
     real = watch.RustNotify

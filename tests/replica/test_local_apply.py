@@ -1,6 +1,7 @@
 """A near replica does what it is told, guarded, and does not report its own work."""
 
 import asyncio
+import errno
 import os
 
 import pytest
@@ -216,6 +217,29 @@ async def test_states_of_a_held_name_are_captured_in_order(tmp_path):
         assert os.listdir(ground.state / "captures") == []
         ground.write("a", b"four")
         assert (await ground.until("a", File)).capture == 0
+
+
+async def test_a_copy_that_cannot_be_removed_ends_nothing(tmp_path, monkeypatch):
+    async with local_ground(tmp_path, is_started=False) as ground:
+        ground.write("a", b"zero")
+        seen = await ground.snapshot()
+        await ground.replica.hold([HeldName(rel("a"), seen[rel("a")])])
+        real, refused = os.unlink, []
+
+        def unlink(path, **options):
+            if os.path.dirname(os.fsdecode(path)).endswith("captures"):
+                refused.append(path)
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            real(path, **options)
+
+        monkeypatch.setattr(os, "unlink", unlink)
+        os.chmod(ground.path("a"), 0o600)
+        os.chmod(ground.path("a"), 0o644)  # what was captured for a look at it is the state of before
+        await ground.replica.look(is_full=True)
+        assert refused
+        ground.write("a", b"one")
+        await ground.replica.look(is_full=False)
+        assert [change.found.size for change in await ground.next()] == [3]
 
 
 async def test_captures_survive_a_restart(tmp_path):

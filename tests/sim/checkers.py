@@ -15,6 +15,8 @@ QUIET_SECONDS = 1.0
 """A file that stays open but quiet for this long is taken as it is."""
 
 TASKS_MAX = 60
+MARKS_MAX = 3
+"""Marks of a watcher that may be on their way while somebody looks."""
 DESCRIPTORS_MAX = 12
 RECEIVED = re.compile("[0-9a-f]{64}([.]part)?")
 """A content that was brought over may be wanted for a day, and a transfer that was broken off go on."""
@@ -149,7 +151,6 @@ def check_bounds(world):
                 b"spool": hold_rows.spool_files(connection),
                 b"captures": set(),
                 b"staging": set(),
-                b"watch": set(),
                 b"versions": version_rows.files(connection),
             }
         for name, files in wanted.items():
@@ -157,6 +158,9 @@ def check_bounds(world):
             if found != files:
                 world.violated("bounds", f"{name.decode()} at {side} holds {found - files}, lacks {files - found}")
                 return
+        if len(rest.get(b"watch", ())) > MARKS_MAX:
+            world.violated("bounds", f"watch at {side} holds {rest[b'watch']}")
+            return
         process = world.servers[side].process
         if len(process.tasks) > TASKS_MAX or len(process.on_disk.descriptors) > DESCRIPTORS_MAX:
             world.violated(

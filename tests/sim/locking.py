@@ -19,6 +19,10 @@ class Locks:
         """From now on its updates may be applied."""
         self._frozen.pop(name, None)
 
+    def lost(self):
+        """Server A has lost its state: it knows of no lock any more."""
+        self._frozen.clear()
+
     def acted(self, side):
         """A person did something."""
         if side == "a":

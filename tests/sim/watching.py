@@ -44,20 +44,20 @@ def watcher_class(disk, rng, faults):
         """The watcher over this disk."""
 
         def __init__(self, directory, marks, on_hints, on_notice):
-            super().__init__(system, rng, faults, directory, marks, on_hints)
+            super().__init__(system, rng, faults, (directory, marks), on_hints, on_notice)
 
     return SimWatcher
 
 
 class _Watcher:
-    def __init__(self, system, rng, faults, directory, marks, on_hints):
+    def __init__(self, system, rng, faults, places, on_hints, on_notice):
         self._os = system
         self._disk = system.disk
         self._rng = rng
         self._faults = faults
-        self._directory = system.path.realpath(os.fsencode(directory))
-        self._marks = system.path.realpath(os.fsencode(marks))
+        self._directory, self._marks = (system.path.realpath(os.fsencode(place)) for place in places)
         self._on_hints = on_hints
+        self._on_notice = on_notice
         self._process = running.get()
         self._loop = None
         self._context = copy_context()  # events are made by others, and read by the watcher's process
@@ -68,20 +68,25 @@ class _Watcher:
 
     @property
     def is_watching(self):
-        return True
+        return bool(self._paths)
 
     @property
     def tells_losses(self):
         return self._faults.is_telling
 
     def start(self):
-        """Watch everything that is there."""
+        """Watch everything that is there; nothing, where the directory or that of the marks is not there."""
         self._loop = asyncio.get_running_loop()
-        self._os.makedirs(self._marks, 0o700, exist_ok=True)
-        for name in self._os.listdir(self._marks):
-            self._os.unlink(self._marks + b"/" + name)
-        self._marks_node = self._disk.find(self._marks)
-        root = self._disk.find(self._directory)
+        try:
+            self._os.makedirs(self._marks, 0o700, exist_ok=True)
+            for name in self._os.listdir(self._marks):
+                self.unmark(name)
+        except OSError as error:
+            self._on_notice(f"the watcher's directory cannot be used: {error}")
+        try:
+            self._marks_node, root = self._disk.find(self._marks), self._disk.find(self._directory)
+        except OSError:
+            return
         self._paths = {root: b""}
         self._watch_below(root, b"")
         self._disk.listeners.append(self._heard)

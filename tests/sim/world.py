@@ -184,6 +184,8 @@ class World:
             self.ledger.excuse(content, f"in the lost state of {server.name}")
         remove_below(state)
         server.database.renew()
+        if server.name == "a":
+            self.locks.lost()
 
     def before_statement(self, process, statement):
         """A statement is about to be executed by a database."""

@@ -89,9 +89,9 @@ class Stepper:
             try:
                 place = stack.enter_context(self._root.parent_of(action.path))
             except OSError as error:
-                if action.expected is None or error.errno not in _ABSENT:
+                if error.errno not in _ABSENT or (action.expected is None and action.intended is not None):
                     raise
-                return Refused(None)
+                return Done(None, None, None) if action.expected is None else Refused(None)
             if action.expected is None:
                 return self._from_nothing(prepared, place)
             return self._from_file(prepared, action.expected, place)

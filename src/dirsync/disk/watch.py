@@ -66,9 +66,12 @@ class Watcher:
 
     def start(self) -> None:
         """Begin to watch; returns when a change from now on is seen, or known to be left to scans."""
-        os.makedirs(self._marks, mode=0o700, exist_ok=True)
-        for name in os.listdir(self._marks):
-            self.unmark(os.fsencode(name))
+        try:
+            os.makedirs(self._marks, mode=0o700, exist_ok=True)
+            for name in os.listdir(self._marks):
+                self.unmark(os.fsencode(name))
+        except OSError as error:  # without marks nothing proves that it is alive, and it is built anew
+            self._on_notice(f"the watcher's directory cannot be used ({error.strerror}): changes are found by scanning")
         self._inotify.start()
         self._thread.start()
         self._has_tried.wait()

@@ -5,6 +5,7 @@ Owns the order within a batch. It returns values and changes nothing; what they 
 
 import stat
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -163,7 +164,8 @@ def _probe_held(root: Root, ask: Ask, capture: Capture) -> Probe | NoRoom:
     except DiskError as error:
         return Problem(str(error))
     if isinstance(found, Settled) and found.entry == capture.last:
-        capture.file.unlink(missing_ok=True)
+        with suppress(OSError):  # the next start removes what no row names
+            capture.file.unlink()
     return found
 
 

@@ -7,6 +7,7 @@ import asyncio
 import os
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -35,6 +36,7 @@ class Watching:
         self._on_loss = on_loss
         self._watcher: Watcher | None = None
         self._marks: dict[bytes, asyncio.Future[None]] = {}
+        self._made: set[bytes] = set()  # marks that may still be there; changed by one thread only
         self._said: set[str] = set()
 
     async def start(self) -> None:
@@ -78,15 +80,26 @@ class Watching:
         self._marks[name] = seen
         try:
             async with asyncio.timeout(_MARK_SECONDS):
-                await self._site.threads.record(partial(watcher.mark, name))
+                await self._site.threads.record(partial(self._mark, watcher, name))
                 await seen
-                await self._site.threads.record(partial(watcher.unmark, name))
         except (TimeoutError, OSError):
             return False
         finally:
             del self._marks[name]
+        with suppress(TimeoutError, OSError):  # tried again after the next mark
+            async with asyncio.timeout(_MARK_SECONDS):
+                await self._site.threads.record(partial(self._unmark, watcher))
         self._said.clear()
         return True
+
+    def _mark(self, watcher: Watcher, name: bytes) -> None:
+        self._made.add(name)
+        watcher.mark(name)
+
+    def _unmark(self, watcher: Watcher) -> None:
+        for name in tuple(self._made):
+            watcher.unmark(name)
+            self._made.discard(name)
 
     def _announce(self, reason: str) -> None:
         """Say once what hinders the watcher, until it works again: it is built anew again and again."""
