@@ -3,8 +3,12 @@
 import asyncio
 import os
 
-from dirsync.core.entry import Directory, File, Symlink
+from dirsync.core.entry import Directory, File, Problem, Symlink
 from dirsync.core.events import EventName
+from dirsync.core.reports import HeldName
+from dirsync.disk.probe import probe
+from dirsync.errors import DiskError
+from dirsync.replica import looking
 from tests.replica.local_ground import local_ground, rel
 
 
@@ -155,3 +159,50 @@ async def test_metadata_alone(tmp_path):
         await ground.drain()
         assert ground.seen[rel("a")].mtime_ns == 5
         assert [fields["change"] for _, fields in ground.of(EventName.DETECTED)] == ["added", "metadata", "metadata"]
+
+
+async def test_what_a_snapshot_called_unsettled_is_told_when_it_is_gone(tmp_path):
+    async with local_ground(tmp_path, is_started=False) as ground:
+        with open(ground.path("new"), "wb", buffering=0) as stream:
+            stream.write(b"half")
+            seen = await ground.snapshot()
+            assert isinstance(seen[rel("new")], Problem)
+            os.unlink(ground.path("new"))
+        while ground.seen[rel("new")] is not None:
+            await ground.next()
+
+
+async def test_what_a_snapshot_called_unsettled_is_told_when_it_is_what_it_was_before(tmp_path):
+    async with local_ground(tmp_path) as ground:
+        ground.write("a", b"content")
+        known = await ground.until("a", File)
+        with open(ground.path("a"), "r+b", buffering=0):
+            os.utime(ground.path("a"), ns=(10**18, 10**18))
+            seen = await ground.snapshot()
+            assert isinstance(seen[rel("a")], Problem)
+            os.utime(ground.path("a"), ns=(known.found.mtime_ns, known.found.mtime_ns))
+        while ground.seen[rel("a")] != known.found:
+            await ground.next()
+
+
+async def test_a_held_name_whose_capture_failed_is_told_when_it_is_again_what_was_recorded(tmp_path, monkeypatch):
+    is_full = False
+
+    def probe_on_a_full_disk(*arguments, capture_to=None, **options):
+        if capture_to is not None and is_full:
+            raise DiskError("a copy cannot be kept: no space left on the disk")
+        return probe(*arguments, capture_to=capture_to, **options)
+
+    monkeypatch.setattr(looking, "probe", probe_on_a_full_disk)
+    async with local_ground(tmp_path) as ground:
+        ground.write("a", b"recorded")
+        recorded = (await ground.until("a", File)).found
+        await ground.replica.hold([HeldName(rel("a"), recorded)])
+        os.rename(ground.path("a"), tmp_path / "aside")
+        is_full = True
+        ground.write("a", b"another")
+        await ground.until("a", Problem)
+        os.replace(tmp_path / "aside", ground.path("a"))
+        is_full = False
+        while ground.seen[rel("a")] != recorded:
+            await ground.next()

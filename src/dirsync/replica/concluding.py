@@ -65,9 +65,14 @@ class Conclusions:
         self._untold.update(paths)
 
     def view(self) -> list[tuple[RelPath, Observed]]:
-        """Return everything that is known now; what is not settled or cannot be read comes last, as such."""
+        """Return everything that is known now; what is not settled or cannot be read comes last, as such.
+
+        What becomes of the unsettled is reported in any case, also if it is what stood there before.
+        """
         odd: dict[RelPath, Observed] = dict(self.oddities.all())
-        odd.update((path, Problem("it is being changed")) for path, _ in self.unsettled.standings())
+        unsettled = [path for path, _ in self.unsettled.standings()]
+        odd.update(dict.fromkeys(unsettled, Problem("it is being changed")))
+        self.tell(unsettled)
         rows: list[tuple[RelPath, Observed]] = [
             (path, known.entry) for path, known in self._site.index.known.items() if path not in odd
         ]
@@ -122,13 +127,14 @@ class Conclusions:
         before = site.index.entry(path)
         content = None if self._is_content_known(entry) else found.content
         self._remember(path, found)
-        was_odd = self.oddities.discard(path)
+        if self.oddities.discard(path):
+            self._untold.add(path)
         if path in self.holds:
             if not await self._take_held(path, found, item, capture):
                 return
         else:
             self._drop(capture)
-            if entry != before or was_odd or path in self._untold:
+            if entry != before or path in self._untold:
                 self._untold.discard(path)
                 site.outbox.change(Change(path, entry, content), item.since)
         self._announce(path, before, entry, item)
@@ -141,6 +147,7 @@ class Conclusions:
         entry = found.entry if isinstance(found, Settled) else None
         if entry == self.holds.last(path):
             self._drop(capture)
+            self._untell(path, entry, item)
             return True
         if isinstance(entry, File) and capture is None:
             self._pending.repeat(path)
@@ -153,6 +160,7 @@ class Conclusions:
             self._drop(capture)
             self._take_odd(path, Problem(str(error)), item)
             return False
+        self._untold.discard(path)
         return True
 
     async def _take_gone(self, path: RelPath, item: Item) -> None:
@@ -161,7 +169,7 @@ class Conclusions:
         known = site.index.get(path)
         is_told = path in self.holds and self.holds.last(path) is None
         if known is None and not self.oddities.has(path) and (path not in self.holds or is_told):
-            self._untell(path, item)
+            self._untell(path, None, item)
             self.vanished.discard(path)
             self._pending.resolve(path)
             return
@@ -175,7 +183,8 @@ class Conclusions:
             return
         self.vanished.discard(path)
         self._unconfirmed.discard(path)
-        self.oddities.discard(path)
+        if self.oddities.discard(path):
+            self._untold.add(path)
         site.index.discard(path)
         if path not in self.holds:
             self._untold.discard(path)
@@ -232,10 +241,11 @@ class Conclusions:
             change = change_kind(before, entry).value
             self._site.emit(EventName.DETECTED, path, {"change": change, "size": size_of(entry)})
 
-    def _untell(self, path: RelPath, item: Item) -> None:
+    def _untell(self, path: RelPath, entry: Entry | None, item: Item) -> None:
+        """Report what stands there although it is what stood there before, where something else was said last."""
         if path in self._untold:
             self._untold.discard(path)
-            self._site.outbox.change(Change(path, None), item.since)
+            self._site.outbox.change(Change(path, entry), item.since)
 
     def _is_content_known(self, entry: Entry) -> bool:
         """Return whether the other side was told of this content already: it stood here, at this path or another."""
