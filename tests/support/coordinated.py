@@ -104,6 +104,10 @@ class RiggedReplica(FakeReplica):
         await self._enter("hold")
         await super().hold(names)
 
+    async def unhold(self, paths):
+        await self._enter("unhold")
+        await super().unhold(paths)
+
     async def apply(self, steps):
         await self._enter("apply")
         self.steps += steps
