@@ -12,6 +12,7 @@ from dirsync.errors import StateError
 from dirsync.store import archive, meta
 from dirsync.store.database import FILE_NAME, Database
 from dirsync.store.schema import steps
+from tests.faults.disks import Disk
 from tests.store.support import FILE, child, line_of
 
 HOLDER = """
@@ -89,3 +90,19 @@ def test_a_damaged_database_is_refused_with_advice_that_works(directory: Path, d
             (directory / name).rename(directory.parent / name)
     with closing(Database.open(directory)) as database, database.transaction() as connection:
         assert list(archive.load(connection)) == []
+
+
+def test_closing_on_a_full_disk_loses_nothing_and_is_no_error(tmp_path):
+    disk = Disk(tmp_path, "disk", "tmpfs", 1)
+    try:
+        database = Database.open(disk.path / "state")
+        for number in range(20):
+            with database.transaction() as connection:
+                meta.put(connection, f"{number}", b"x" * 5_000)
+        filler = disk.fill()
+        database.close()
+        filler.unlink()
+        with closing(Database.open(disk.path / "state")) as reopened, reopened.transaction() as connection:
+            assert [meta.get(connection, f"{number}") for number in range(20)] == [b"x" * 5_000] * 20
+    finally:
+        disk.close()

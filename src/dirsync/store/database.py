@@ -8,7 +8,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from dirsync.errors import StateError
@@ -83,13 +83,13 @@ class Database:
     def close(self) -> None:
         """Fold the log into the database and let the next server in. Once closed, closing again does nothing.
 
-        Raises StateError where SQLite fails; what was committed is safe even so, and everything is released.
+        Where there is no room to fold it in, or the database is damaged, the log stays: what was committed is in it.
         """
         with self._turn:
             if not self._is_open:
                 return
             self._is_open = False
-            with ExitStack() as release, _errors_mapped(self.directory):
+            with ExitStack() as release, suppress(sqlite3.Error):
                 release.callback(os.close, self._directory_lock)
                 release.callback(self._connection.close)
                 self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
