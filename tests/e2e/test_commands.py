@@ -280,10 +280,52 @@ def test_the_loser_of_a_conflict_comes_back(live: Pair) -> None:
     live.start("b")
     assert live.settle()[b"x"][1] == b"newest"
     kept = live.server_a.wait_event("conflict", path="x")["kept"]
+    assert [one["kept"] for one in live.status()["conflicts"]] == [kept]
     found = next(version for version in versions_of(live, "x") if version["id"] == kept)
     assert (found["why"], found["size"]) == ("conflict", 5)
     live.command("dirsync", "restore", "x", "--version", str(kept))
     assert live.settle()[b"x"][1] == b"older"
+
+
+def test_status_names_a_conflict_until_its_history_was_shown(live: Pair) -> None:
+    for name in ("x", "y", "z"):
+        put(live.a / name, "base", at=0)
+    live.settle()
+    live.stop("b")
+    put(live.a / "x", "older", at=1)
+    put(live.b / "x", "newest", at=2)
+    put(live.a / "y", "newest", at=2)
+    put(live.b / "y", "older", at=1)
+    put(live.a / "z", "newest", at=2)
+    put(live.b / "z", "older", at=1)
+    live.start("b")
+    kept = {name: str(live.server_a.wait_event("conflict", path=name)["kept"]) for name in "xyz"}
+    assert [kept[name][0] for name in "xyz"] == ["a", "b", "b"]
+    live.kill("a", "b")
+    live.start_alone("a")
+    status = live.status()
+    assert {(c["name"], c["winner"], c["kept"]) for c in status["conflicts"]} == {
+        ("x", "b", kept["x"]),
+        ("y", "a", kept["y"]),
+        ("z", "a", kept["z"]),
+    }
+    assert status["conflict_count"] == 3
+    lines = live.command("dirsync", "status").stdout.splitlines()
+    assert f"conflict  x  b won, the other is kept as {kept['x']}" in lines
+    live.command("dirsync", "history", "x", is_ok=False)
+    live.command("dirsync", "history", "y", is_ok=False)
+    assert {c["name"] for c in live.status()["conflicts"]} == {"y", "z"}, "what B keeps was not shown"
+    live.start("b")
+    shown = versions_of(live, "y")
+    assert [(v["id"], v["why"]) for v in shown] == [(kept["y"], "conflict")]
+    assert {c["name"] for c in live.status()["conflicts"]} == {"z"}
+    live.command("dirsync", "restore", "z", "--version", kept["z"])
+    assert live.status()["conflicts"] == []
+    assert live.command("dirsync", "status").stdout.splitlines()[2:] == ["connected, in sync"]
+    live.kill("a")
+    live.start("a")
+    assert live.status()["conflict_count"] == 0
+    assert live.settle()[b"z"][1] == b"older"
 
 
 def test_a_version_is_written_elsewhere(shared: Pair, tmp_path: Path) -> None:

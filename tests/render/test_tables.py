@@ -10,7 +10,7 @@ from dirsync.core.paths import RelPath
 from dirsync.core.versions import Version, Why
 from dirsync.render.json import history_json, listing_json, locks_json, status_json
 from dirsync.render.tables import history_lines, listing_lines, locks_lines, status_lines
-from dirsync.wire.messages import HeldUpdate, LockedName, PendingPath, ServerStatus, StatusReply
+from dirsync.wire.messages import HeldUpdate, LockedName, OpenConflict, PendingPath, ServerStatus, StatusReply
 
 T = 1_795_356_185 * 10**9
 LOCK = LockedName(
@@ -157,6 +157,19 @@ def test_status_says_what_only_scans_found() -> None:
     shown = status(servers=tuple(servers))
     assert status_lines(shown)[3:] == ["server A  1 change found only by scanning"]
     assert [server["found_by_scan"] for server in json.loads(status_json(shown))["servers"]] == [1, 0]
+
+
+def test_status_names_conflicts() -> None:
+    conflicts = (OpenConflict(RelPath(b"x\n"), Role.A, "b7", T), OpenConflict(RelPath(b"y"), Role.B, "", T))
+    shown = status(conflict_count=3, conflicts=conflicts)
+    assert status_lines(shown)[3:] == [
+        "conflict  x\\n  a won, the other is kept as b7",
+        "conflict  y  b won, the other is kept",
+        "conflict  and 1 more",
+    ]
+    found = json.loads(status_json(shown))
+    assert found["conflict_count"] == 3
+    assert found["conflicts"][0] == {"name": "x\n", "winner": "a", "kept": "b7", "since_ns": T}
 
 
 def test_status_says_what_is_wrong() -> None:

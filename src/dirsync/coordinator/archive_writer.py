@@ -20,7 +20,7 @@ class ArchiveWriter:
     """The archive of one pair, as the coordinator uses it. A write that fails is announced and tried again."""
 
     def __init__(self, database: Database, emit: Emit) -> None:
-        self._database = database
+        self.database = database
         self._emit = emit
         self._rows: dict[RelPath, Entry | None] = {}
         self._is_cleared = False
@@ -34,7 +34,7 @@ class ArchiveWriter:
 
     def _load(self) -> Tree[Entry]:
         base: Tree[Entry] = Tree()
-        with self._database.transaction() as connection:
+        with self.database.transaction() as connection:
             for path, entry in archive.load(connection):
                 base.set(path, entry)
         return base
@@ -98,7 +98,7 @@ class ArchiveWriter:
             self._is_written.set()
 
     def _write(self, rows: dict[RelPath, Entry | None], is_cleared: bool) -> None:
-        with self._database.transaction() as connection:
+        with self.database.transaction() as connection:
             if is_cleared:
                 archive.clear(connection)
             archive.record(connection, rows.items())

@@ -6,9 +6,10 @@ plan.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import assert_never
 
+from dirsync.coordinator.conflicts import Conflicts
 from dirsync.coordinator.pair import Pair, Trouble
 from dirsync.coordinator.report_ages import ReportAges
 from dirsync.coordinator.tally import Tally
@@ -38,6 +39,7 @@ class Lane:
         self,
         role: Role,
         pair: Pair,
+        conflicts: Conflicts,
         tally: Tally,
         emit: Emit,
         is_held: Callable[[Role, RelPath], bool],
@@ -45,6 +47,7 @@ class Lane:
     ) -> None:
         self._role = role
         self._pair = pair
+        self._conflicts = conflicts
         self._tally = tally
         self._emit = emit
         self._is_held = is_held
@@ -128,9 +131,17 @@ class Lane:
             return
         target = self._target
         steps = await self._with_contents(batch, self._source)
+        conflicts = await self._conflicts.begin(self._role, batch)
+        # Whether a name is held is asked last: from here to the apply nothing is awaited.
         steps = [step for step in steps if not any(self._is_held(self._role, p) for p in _paths(step.action))]
         if not steps:
             return
+        results = await self._apply(target, steps)
+        await self._conflicts.end(
+            conflicts, {step.action.path: result for step, result in zip(steps, results, strict=True)}
+        )
+
+    async def _apply(self, target: FullReplica, steps: list[Step]) -> Sequence[Result]:
         is_done = asyncio.Event()
         for step in steps:
             self._applying.update(dict.fromkeys(_paths(step.action), is_done))
@@ -144,6 +155,7 @@ class Lane:
                 for path in _paths(step.action):
                     self._applying.pop(path, None)
                     self._ages.ended(path)
+        return results
 
     async def _with_contents(self, batch: list[Action], source: FullReplica) -> list[Step]:
         """Give each action the small content it needs; a content the target has somewhere is not sent."""

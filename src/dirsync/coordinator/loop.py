@@ -11,6 +11,7 @@ from itertools import islice
 from typing import assert_never
 
 from dirsync.coordinator.archive_writer import ArchiveWriter
+from dirsync.coordinator.conflicts import Conflicts
 from dirsync.coordinator.hold_journal import HoldJournal
 from dirsync.coordinator.holds import Holds
 from dirsync.coordinator.lane import Lane
@@ -46,7 +47,10 @@ class Coordinator:
         self.ready: set[Role] = set()
         self.pair = Pair(self._recorded, self._is_frozen, self.ready)
         self.holds = Holds(journal, self.pair, self.replicas, emit, held_bytes_max, self.wake)
-        self.lanes = {role: Lane(role, self.pair, tally, emit, self.holds.is_held_at, self.wake) for role in Role}
+        self.conflicts = Conflicts(archive.database, emit)
+        self.lanes = {
+            role: Lane(role, self.pair, self.conflicts, tally, emit, self.holds.is_held_at, self.wake) for role in Role
+        }
         self.is_in_sync = False
         self.paused: dict[Role, str] = {}
         self._looks = Looks(self.replicas, self.ready, self._until)
@@ -144,6 +148,7 @@ class Coordinator:
         """Tell a replica what is held, and take in all it has; one whose root is lost reports when it is back."""
         try:
             await replica.hold(self.holds.names(role))
+            await self.conflicts.recover(role, replica)
             await self._take_snapshot(role, replica)
         except RootLost as lost:
             self._pause(role, str(lost))

@@ -38,6 +38,7 @@ from dirsync.wire.messages import (
     LocksReply,
     LocksRequest,
     Message,
+    OpenConflict,
     OutputRequest,
     PendingPath,
     RestoreReply,
@@ -86,10 +87,12 @@ class ClientRequests:
             case WaitRequest():
                 return await self._wait(request.seconds)
             case HistoryRequest():
-                return await self._history(request.path)
+                return await self._show_history(request.path)
             case BringBackRequest():
                 version, unreachable = await self._choose(request.path, request.version, request.role)
-                return RestoreReply(await self._replica(version.role).restore(version.id), unreachable)
+                restored = await self._replica(version.role).restore(version.id)
+                await self._coordinator.conflicts.looked_at(request.path, {version.id}, tuple(Role))
+                return RestoreReply(restored, unreachable)
             case _:
                 raise Refusal(f"not something a client asks: {type(request).__name__}")
 
@@ -122,6 +125,7 @@ class ClientRequests:
         async with closing(content) as chunks:
             async for data in chunks:
                 yield Chunk(data)
+        await self._coordinator.conflicts.looked_at(request.path, {version.id}, tuple(Role))
         yield RestoreReply(version, unreachable)
 
     async def _look(self, role: Role, seconds: float = LISTING_SECONDS) -> Look | None:
@@ -204,6 +208,7 @@ class ClientRequests:
         if error is not None:
             where = f"{display(error.path)}: " if error.path is not None else ""
             last_error = f"{where}{error.fields.get('reason', '')}"
+        count, conflicts = await coordinator.conflicts.newest(_PENDING_MAX)
         return StatusReply(
             __version__,
             coordinator.ready == set(Role),
@@ -213,6 +218,8 @@ class ClientRequests:
             tuple(PendingPath(path, self._reason(path)) for path in pending[:_PENDING_MAX]),
             tuple([await self._locked(queue) for queue in coordinator.holds]),
             last_error,
+            count,
+            tuple(OpenConflict(row.path, row.winner, row.version, row.since_ns) for row in conflicts),
         )
 
     def _server(self, role: Role, look: Look | None) -> ServerStatus:
@@ -261,6 +268,13 @@ class ClientRequests:
             yield f"{display(path)}: {self._reason(path)}"
         if len(pending) > _REASONS_MAX:
             yield f"and {len(pending) - _REASONS_MAX} more"
+
+    async def _show_history(self, path: RelPath) -> HistoryReply:
+        """Return the history to a person, who has looked at the conflicts of this path then."""
+        reply = await self._history(path)
+        shown = {version.id for version in reply.versions}
+        await self._coordinator.conflicts.looked_at(path, shown, reply.unreachable)
+        return reply
 
     async def _history(self, path: RelPath) -> HistoryReply:
         versions: list[Version] = []

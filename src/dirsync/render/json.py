@@ -52,6 +52,16 @@ def status_json(status: StatusReply) -> str:
             "pending_count": status.pending_count,
             "pending": [{"name": to_text(one.path), "reason": one.reason} for one in status.pending],
             "locks": [_lock(lock) for lock in status.locks],
+            "conflict_count": status.conflict_count,
+            "conflicts": [
+                {
+                    "name": to_text(conflict.path),
+                    "winner": conflict.winner.value,
+                    "kept": conflict.version,
+                    "since_ns": conflict.since_ns,
+                }
+                for conflict in status.conflicts
+            ],
             "last_error": status.last_error,
         }
     )

@@ -7,7 +7,7 @@ from dirsync.core.listing import Row
 from dirsync.core.paths import display
 from dirsync.core.versions import Version
 from dirsync.render.times import local_time, size_text
-from dirsync.wire.messages import HeldUpdate, LockedName, StatusReply
+from dirsync.wire.messages import HeldUpdate, LockedName, OpenConflict, StatusReply
 
 _GAP = "  "
 
@@ -42,7 +42,7 @@ def locks_lines(locks: Sequence[LockedName]) -> list[str]:
 
 
 def status_lines(status: StatusReply) -> list[str]:
-    """Return both servers, whether they are in sync, what is pending, the locks and the last error."""
+    """Return both servers, whether they are in sync, what is pending, locks, conflicts and the last error."""
     files = [_count(server.files, "file") for server in status.servers]
     sizes = [size_text(server.size) for server in status.servers]
     columns = [[server.state, server.address] for server in status.servers]
@@ -58,6 +58,9 @@ def status_lines(status: StatusReply) -> list[str]:
     if status.pending_count > len(status.pending) > 0:
         lines.append(f"pending{_GAP}and {status.pending_count - len(status.pending)} more")
     lines.extend(f"locked{_GAP}{display(lock.path)}{_GAP}{_lock_state(lock)}" for lock in status.locks)
+    lines.extend(_conflict_line(conflict) for conflict in status.conflicts)
+    if status.conflict_count > len(status.conflicts) > 0:
+        lines.append(f"conflict{_GAP}and {status.conflict_count - len(status.conflicts)} more")
     lines.extend(
         f"server {server.role.upper()}{_GAP}{_count(server.found_by_scan, 'change')} found only by scanning"
         for server in status.servers
@@ -101,6 +104,11 @@ def _shown_versions(row: Row, is_long: bool) -> list[tuple[int, int, str]]:
             for role, standing in zip(row.servers, row.versions, strict=True)
         ]
     return [(row.size, row.mtime_ns, ",".join(row.servers))]
+
+
+def _conflict_line(conflict: OpenConflict) -> str:
+    kept = f"the other is kept as {conflict.version}" if conflict.version else "the other is kept"
+    return f"conflict{_GAP}{display(conflict.path)}{_GAP}{conflict.winner} won, {kept}"
 
 
 def _lock_state(lock: LockedName) -> str:

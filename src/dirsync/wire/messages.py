@@ -362,8 +362,18 @@ class PendingPath:
 
 
 @dataclass(frozen=True, slots=True)
+class OpenConflict:
+    """A conflict that nobody has looked at. `version` keeps what lost ("" while that is not known)."""
+
+    path: RelPath
+    winner: Role
+    version: str
+    since_ns: int
+
+
+@dataclass(frozen=True, slots=True)
 class StatusReply:
-    """Reply to StatusRequest. `pending` names at most 100 of `pending_count`; `conflicts` are unresolved for people."""
+    """Reply to StatusRequest. `pending` names at most 100 of `pending_count`, `conflicts` of `conflict_count`."""
 
     version: str
     is_connected: bool
@@ -373,6 +383,8 @@ class StatusReply:
     pending: tuple[PendingPath, ...]
     locks: tuple[LockedName, ...]
     last_error: str
+    conflict_count: int = 0
+    conflicts: tuple[OpenConflict, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
