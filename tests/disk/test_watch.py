@@ -222,6 +222,7 @@ def test_at_the_limit_of_watches_it_says_so_and_goes_on(tmp_path, listening, mon
         (listener.root / "full").mkdir()
         listener.until(lambda: bool(listener.notices))
         assert "max_user_watches" in listener.notices[0]
+        assert listener.watcher.has_gaps
         (listener.root / "full" / "f").write_text("1")  # watchfiles still sees it
         listener.until(lambda: b"full/f" in listener.paths or b"full" in listener.trees)
 

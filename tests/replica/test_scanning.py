@@ -24,6 +24,7 @@ class World:
     def __init__(self, cost):
         self.cost = cost
         self.is_proving = True
+        self.has_gaps = False
         self.scans = []
         self.restarts = 0
         self.lost = []
@@ -102,6 +103,13 @@ def test_a_watcher_that_falls_silent_is_scanned_after_more_often_and_built_anew(
     assert world.restarts > 0
     assert {round(pause) for pause in world.pauses()} <= {500, 2, 101, 100}, world.pauses()
     assert [round(pause) for pause in world.pauses()][-1] == 500
+
+
+def test_a_watcher_with_gaps_is_scanned_after_more_often_though_it_is_alive():
+    world = World(1.0)
+    world.has_gaps = True
+    run(world.live(1_000))
+    assert {round(pause) for pause in world.pauses()} == {100}
 
 
 def test_whoever_looks_waits_for_a_silent_watcher_only_once():

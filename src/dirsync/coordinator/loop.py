@@ -18,7 +18,7 @@ from dirsync.coordinator.lane import Lane
 from dirsync.coordinator.looks import Looks
 from dirsync.coordinator.pair import Pair
 from dirsync.coordinator.tally import Tally
-from dirsync.core.entry import Entry, File, Observed, Role
+from dirsync.core.entry import Entry, Role, same_content
 from dirsync.core.events import Emit, EventName
 from dirsync.core.paths import RelPath
 from dirsync.core.plan import Reason, plan
@@ -225,7 +225,7 @@ class Coordinator:
             self.pair.troubles.pop(change.path, None)
         if change.content is not None:
             self.pair.keep_inline(role, change.path, change.content)
-        elif not _is_same_file_content(self.pair.views.get(role, change.path), change.found):
+        elif not same_content(self.pair.views.get(role, change.path), change.found):
             self.pair.drop_inline(change.path)
         self.pair.observe(role, change.path, change.found, at)
         self.holds.take(role, change, while_apart=Role.B not in self.ready)
@@ -280,9 +280,8 @@ class Coordinator:
         if is_in_sync:
             since = self._since if self._since is not None else loop.time()
             self._since = None
-            self._emit(
-                EventName.IN_SYNC, None, {"files": self.pair.files, "ms": round((loop.time() - since) * 1000, 3)}
-            )
+            fields = {"files": self.pair.files, "ms": round((loop.time() - since) * 1000, 3)}
+            self._emit(EventName.IN_SYNC, None, fields)
         elif self._since is None:
             self._since = loop.time()
         self.is_in_sync = is_in_sync
@@ -349,7 +348,3 @@ class Coordinator:
 def _is_settled(looks: list[Look] | None) -> bool:
     """Return whether both replicas have looked, and neither saw anything that is still being written."""
     return looks is not None and not any(look.unsettled for look in looks)
-
-
-def _is_same_file_content(one: Observed, two: Observed) -> bool:
-    return isinstance(one, File) and isinstance(two, File) and one.digest == two.digest

@@ -80,7 +80,7 @@ class ChangeKind(StrEnum):
     RENAMED = "renamed"
 
 
-def same_content(one: Entry | None, two: Entry | None) -> bool:
+def same_content(one: Observed, two: Observed) -> bool:
     """Return whether both hold the same, times and permission bits aside."""
     if isinstance(one, File) and isinstance(two, File):
         return one.digest == two.digest

@@ -52,6 +52,8 @@ class InotifySource:
         self._marks_wd = 0
         self._is_limited = False
         self.is_alive = False
+        self.has_gaps = False
+        """Whether some directory could not be watched: the system's limit was reached."""
 
     def start(self) -> bool:
         """Watch every directory below, then begin to report. False where this machine has no (more) inotify."""
@@ -160,7 +162,7 @@ class InotifySource:
             watch = self._add(self._full(path))
         except OSError as error:
             if error.errno in _UNWATCHABLE:
-                self._is_limited = True
+                self._is_limited = self.has_gaps = True
                 self._notice(
                     "the system's limit of watched directories is reached (fs.inotify.max_user_watches): "
                     "changes in some directories are found by scanning"

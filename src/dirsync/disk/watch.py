@@ -60,6 +60,11 @@ class Watcher:
         return self._is_following or self._inotify.is_alive
 
     @property
+    def has_gaps(self) -> bool:
+        """Whether it is known that some directories are not watched."""
+        return self._inotify.has_gaps
+
+    @property
     def tells_losses(self) -> bool:
         """Whether it says itself when hints were lost, as inotify does and watchfiles does not."""
         return self._inotify.is_alive

@@ -115,5 +115,6 @@ class Scanning:
             await self._watching.restart()
 
     def _interval(self) -> float:
-        factor = SCAN_DURATION_FACTOR if self._is_proven else SCAN_DURATION_FACTOR_BLIND
+        is_trusted = self._is_proven and not self._watching.has_gaps
+        factor = SCAN_DURATION_FACTOR if is_trusted else SCAN_DURATION_FACTOR_BLIND
         return max(SCAN_INTERVAL_SECONDS, factor * self._duration)

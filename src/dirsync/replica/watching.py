@@ -70,6 +70,11 @@ class Watching:
         if self._watcher is not None:
             self._watcher.avoid_links()
 
+    @property
+    def has_gaps(self) -> bool:
+        """Whether some directories are known not to be watched, however alive the watcher is."""
+        return self._watcher is not None and self._watcher.has_gaps
+
     async def barrier(self) -> bool:
         """Wait until all hints so far have been taken; False where the watcher does not prove to be alive."""
         watcher = self._watcher
