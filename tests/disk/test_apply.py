@@ -18,6 +18,7 @@ from dirsync.core.versions import Why
 from dirsync.disk import guard, swap, syscalls
 from dirsync.disk.apply import Done, Prepared
 from dirsync.disk.probe import Settled, probe
+from dirsync.disk.staging import Staging
 from dirsync.errors import RootLost
 from tests.disk.bench import OLD_NS, Bench, file_entry
 
@@ -182,7 +183,8 @@ def test_a_deletion_during_the_putting_back_loses_nothing(bench: Bench, monkeypa
 
 def test_an_edit_between_check_and_deletion_is_put_back(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     known = bench.make("f")
-    Intruder(monkeypatch, "rename_noreplace", lambda: _rewrite(bench.at("f"), b"edited"))
+    reserve = Staging.reserve
+    monkeypatch.setattr(Staging, "reserve", lambda *a: (_rewrite(bench.at("f"), b"edited"), reserve(*a))[1])
     assert isinstance(bench.apply_one(bench.prepare("f", known, None)), Refused)
     assert bench.at("f").read_bytes() == b"edited"
     assert bench.staged_names() == []

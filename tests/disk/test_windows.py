@@ -250,25 +250,49 @@ def _disturb(stage: Stage, prepare: Callable[[Stage], Prepared], intruder: Intru
         return Disturbed(stage, prepared, batch, before)
 
 
-@pytest.mark.parametrize(("prepare", "intruder"), COMBINATIONS)
-def test_every_window(prepare: Callable[[Stage], Prepared], intruder: Intruder, stages: Callable[[], Stage]) -> None:
-    failures = []
+def _all_windows(
+    prepare: Callable[[Stage], Prepared], intruder: Intruder, stages: Callable[[], Stage]
+) -> Iterator[Disturbed]:
+    """Do the apply as often as it has windows, the intruder in another one each time; the last time after all."""
     for window in count():
         disturbed = _disturb(stages(), prepare, intruder, window)
-        failures += [f"window {window}, before {disturbed.before}: {each}" for each in disturbed.problems()]
+        yield disturbed
         if disturbed.before is None:
-            break
-    assert window > 10
-    assert not failures, "\n".join(failures)
+            assert window > 10
+            return
+
+
+@pytest.mark.parametrize(("prepare", "intruder"), COMBINATIONS)
+def test_every_window(prepare: Callable[[Stage], Prepared], intruder: Intruder, stages: Callable[[], Stage]) -> None:
+    runs = enumerate(_all_windows(prepare, intruder, stages))
+    broken = [(number, run.before, problems) for number, run in runs if (problems := run.problems())]
+    assert not broken
+
+
+def _admitted(lacking: frozenset[str], intruder: Intruder) -> set[str | None]:
+    """Return the calls before which something can be lost where so much is lacking.
+
+    Between a check and the call that replaces or removes a name there is one window where no call does both; and who
+    still writes to a file whose content had to be copied to another disk cannot be found out without leases.
+    """
+    if intruder is NEEDS_A_FILE and lacking >= {"leases", "same file system"}:
+        return {None, "close", "rename", "fsync", "unlink", "open", "stat", "fstat", "rmdir", "fcntl", "utime", "pread"}
+    return {"replace", "unlink"} if "renameat2" in lacking else set()
 
 
 @pytest.mark.faults
 @pytest.mark.parametrize("stages", LACKING, indirect=True, ids=lambda each: "no " + ", ".join(sorted(each)))
 @pytest.mark.parametrize(("prepare", "intruder"), COMBINATIONS)
 def test_every_window_elsewhere(
-    prepare: Callable[[Stage], Prepared], intruder: Intruder, stages: Callable[[], Stage]
+    request: pytest.FixtureRequest,
+    prepare: Callable[[Stage], Prepared],
+    intruder: Intruder,
+    stages: Callable[[], Stage],
 ) -> None:
-    test_every_window(prepare, intruder, stages)
+    admitted = _admitted(request.node.callspec.params["stages"], intruder)
+    runs = enumerate(_all_windows(prepare, intruder, stages))
+    broken = [(number, run.before, problems) for number, run in runs if (problems := run.problems())]
+    assert [each for each in broken if each[1] not in admitted] == []
 
 
 def test_ignored_leftovers_are_told_although_their_directory_had_to_stay(bench: Bench) -> None:

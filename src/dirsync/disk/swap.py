@@ -4,6 +4,7 @@ A surprise is never dropped: where it cannot go back, because somebody was faste
 path and the other is kept. Metadata and durability are not decided here.
 """
 
+import os
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -104,7 +105,8 @@ class Swapper:
         aside = self._staging.reserve(path)
         try:
             try:
-                syscalls.rename_noreplace(*place, *aside)
+                # Atomic on every platform: nobody else knows the new name.
+                os.rename(place[1], aside[1], src_dir_fd=place[0], dst_dir_fd=aside[0])
             except FileNotFoundError:
                 return Refused(observe(*place, known))
             if not is_same(lstat_at(*aside), seen.fingerprint):

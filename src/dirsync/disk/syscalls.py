@@ -128,12 +128,14 @@ def rename_noreplace(source: int, source_name: bytes, target: int, target_name: 
     """Rename between two directories. Raises FileExistsError where something stands at the target.
 
     Without RENAME_NOREPLACE a hard link refuses to replace just as well; a directory, or a file system without
-    hard links, is checked just before.
+    hard links, is checked just before. What somebody put at the source in between stays there.
     """
     if _renameat2(source, source_name, target, target_name, _RENAME_NOREPLACE):
         return
     if not _is_directory(source, source_name) and _linked(source, source_name, target, target_name):
-        os.unlink(source_name, dir_fd=source)
+        moved = _inode(target, target_name)
+        if _inode(source, source_name) == moved:
+            os.unlink(source_name, dir_fd=source)
         return
     if _exists(target, target_name):
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
@@ -141,15 +143,16 @@ def rename_noreplace(source: int, source_name: bytes, target: int, target_name: 
 
 
 def rename_exchange(one: int, one_name: bytes, two: int, two_name: bytes) -> None:
-    """Exchange what stands at the two names, neither a directory. Raises FileNotFoundError where one is missing.
+    """Exchange what stands at the two names. Raises FileNotFoundError where one is missing.
 
-    Without RENAME_EXCHANGE the second name is never empty where hard links exist; what it held is first linked
-    beside the first name, so no content is lost whenever this is interrupted.
+    Without RENAME_EXCHANGE the second name is never empty where hard links exist and neither is a directory; what it
+    held is first linked beside the first name, so no content is lost whenever this is interrupted. What somebody puts
+    at the second name between that link and the replacement is lost: there is no call that could tell.
     """
     if _renameat2(one, one_name, two, two_name, _RENAME_EXCHANGE):
         return
     aside = one_name + b".aside"
-    is_linked = _linked(two, two_name, one, aside)
+    is_linked = not _is_directory(one, one_name) and _linked(two, two_name, one, aside)
     if not is_linked:
         os.rename(two_name, aside, src_dir_fd=two, dst_dir_fd=one)
     try:
@@ -158,7 +161,7 @@ def rename_exchange(one: int, one_name: bytes, two: int, two_name: bytes) -> Non
         if is_linked:
             os.unlink(aside, dir_fd=one)
         else:
-            os.rename(aside, two_name, src_dir_fd=one, dst_dir_fd=two)
+            rename_noreplace(one, aside, two, two_name)
         raise
     os.rename(aside, one_name, src_dir_fd=one, dst_dir_fd=one)
 
@@ -178,6 +181,14 @@ def _linked(source: int, source_name: bytes, target: int, target_name: bytes) ->
 
 def _is_directory(directory: int, name: bytes) -> bool:
     return stat.S_ISDIR(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode)
+
+
+def _inode(directory: int, name: bytes) -> tuple[int, int] | None:
+    try:
+        status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _exists(directory: int, name: bytes) -> bool:
