@@ -1,13 +1,16 @@
 """A real root, staging and kept area for each test, and a check that no descriptor is leaked."""
 
 import os
+import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from dirsync.disk import guard, syscalls
 from tests.disk.bench import Bench
+from tests.disk.intruders import Stage
 
 
 def _open_below(*places: Path) -> list[str]:
@@ -55,3 +58,43 @@ def far_bench(tmp_path: Path) -> Iterator[Bench]:
             (Path(directory) / name).unlink()
         Path(directory).rmdir()
     assert not _open_below(tmp_path, state)
+
+
+@pytest.fixture
+def stages(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[], Stage]]:
+    """Make a fresh stage on the same bench, as often as wanted; the parameter says what is missing there."""
+    lacking = getattr(request, "param", frozenset())
+    bench = request.getfixturevalue("far_bench" if "same file system" in lacking else "quick_bench")
+    if "renameat2" in lacking:
+        monkeypatch.setattr(syscalls, "_renameat2", lambda *_: False)
+    if "openat2" in lacking:
+        monkeypatch.setattr(syscalls, "_has_openat2", lambda: False)
+    if "leases" in lacking:
+        monkeypatch.setattr(guard, "take_read_lease", lambda _: None)
+        monkeypatch.setattr("dirsync.disk.probe.take_read_lease", lambda _: None)
+    monkeypatch.setattr("dirsync.disk.guard._QUIET_NANOSECONDS", -1)  # as if everything had been quiet for long
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "secret").write_bytes(b"secret")
+    (outside / "f").write_bytes(b"f outside")
+    before = {path: path.read_bytes() for path in outside.iterdir()}
+
+    def fresh() -> Stage:
+        for directory in (bench.directory, bench.state / "staging", bench.state / "versions"):
+            _clear(directory)
+        stage = Stage(bench, outside)
+        stage.directory.mkdir()
+        return stage
+
+    yield fresh
+    assert {path: path.read_bytes() for path in outside.iterdir()} == before
+
+
+def _clear(directory: Path) -> None:
+    for path in directory.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()

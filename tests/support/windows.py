@@ -25,7 +25,8 @@ _THROUGH_CTYPES = {
 def at_each_system_call(act: Callable[[int, str], None]) -> Iterator[None]:
     """Call `act` with number and name of each system call of this thread in the block, before it is made.
 
-    What `act` raises, the call raises instead of being made; after that nothing is watched any more.
+    What `act` raises, the call raises instead of being made; after that nothing is watched any more. Only `close` was
+    made already: it gives its descriptor back whatever it returns.
     """
     number = 0
 
@@ -47,7 +48,8 @@ def at_each_system_call(act: Callable[[int, str], None]) -> Iterator[None]:
 def _system_call(frame: FrameType, event: str, argument: object) -> str | None:
     if event == "call":
         return _THROUGH_CTYPES.get(frame.f_code)
-    if event == "c_call" and getattr(argument, "__module__", None) in _MODULES:
-        name: str = getattr(argument, "__name__", "")
-        return None if name in _NOT_SYSTEM_CALLS else name
-    return None
+    if event not in ("c_call", "c_return") or getattr(argument, "__module__", None) not in _MODULES:
+        return None
+    name: str = getattr(argument, "__name__", "")
+    is_time = event == ("c_return" if name == "close" else "c_call")
+    return name if is_time and name not in _NOT_SYSTEM_CALLS else None

@@ -1,0 +1,83 @@
+"""Each system call of an apply fails once: nothing is lost, what is said is true, and the next start finds the rest."""
+
+import errno
+from collections.abc import Callable
+from itertools import count
+
+import pytest
+
+from dirsync.core.paths import RelPath
+from dirsync.disk.apply import Batch, Done, Prepared
+from dirsync.disk.kept import Kept
+from dirsync.disk.probe import observed, probe
+from dirsync.errors import RootLost
+from tests.disk.applies import APPLIES, is_ignored, kept_value
+from tests.disk.intruders import Stage
+from tests.support.windows import at_each_system_call
+
+_PATHS = [RelPath(path) for path in (b"d/f", b"d/source", b"d/new name", b"d/f/1.ignored", b"d/f/2.ignored")]
+
+
+def _failing(stage: Stage, prepared: Prepared, failing: int, number: int) -> tuple[Batch | None, str]:
+    """Apply, while call number `failing` fails; return its name, empty if there were fewer."""
+    failed = ""
+
+    def act(at: int, name: str) -> None:
+        nonlocal failed
+        if at == failing:
+            failed = name
+            raise OSError(number, "as the test wants it")
+
+    with at_each_system_call(act):
+        try:
+            return stage.bench.apply_all(prepared, is_ignored=is_ignored), failed
+        except RootLost:
+            return None, failed
+
+
+def _recovered(stage: Stage, reported: list[Kept]) -> list[Kept]:
+    """Do what a start does with what is left."""
+    bench = stage.bench
+    kept: list[Kept] = []
+    path_of = bench.path_of(*(path.decode() for path in _PATHS))
+    for stray in bench.staging.recover(path_of):
+        assert stray.path is not None
+        bench.kept.keep_all(stray.directory, stray.name, stray.path, kept)
+    return kept + bench.kept.orphans({each.file for each in (*reported, *kept)}, path_of)
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC, errno.EACCES], ids=errno.errorcode.get)
+@pytest.mark.parametrize("prepare", APPLIES, ids=lambda each: each.__name__)
+def test_each_call_fails_once(prepare: Callable[[Stage], Prepared], number: int, stages: Callable[[], Stage]) -> None:
+    broken = []
+    for at in count():
+        stage = stages()
+        prepared = prepare(stage)
+        batch, failed = _failing(stage, prepared, at, number)
+        problems = _problems(stage, prepared, batch)
+        if problems:
+            broken.append((at, failed, problems))
+        if not failed:
+            break
+    assert at > 10
+    assert not broken
+
+
+def _problems(stage: Stage, prepared: Prepared, batch: Batch | None) -> list[str]:
+    bench, outcome = stage.bench, None if batch is None else batch.outcomes[0]
+    reported = [] if batch is None else batch.kept
+    recovered = _recovered(stage, reported)
+    found = []
+    missing = stage.missing(kept_value(bench, each.file) for each in (*reported, *recovered))
+    if missing:
+        found.append(f"lost: {missing}")
+    if bench.staged_names():
+        found.append(f"left in the staging area: {bench.staged_names()}")
+    if isinstance(outcome, Done):
+        path = prepared.action.path
+        truth = observed(probe(bench.root, path, None, is_forced=True, must_read=True))
+        if truth != outcome.entry:
+            found.append(f"called done, and it is {truth}")
+        if outcome.known is not None and observed(probe(bench.root, path, outcome.known)) != truth:
+            found.append("believed unchanged")
+    return found
