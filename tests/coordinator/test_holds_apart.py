@@ -140,3 +140,56 @@ async def test_neither_lock_nor_unlock_waits_long_for_a_b_that_hangs(tmp_path):
         for gate in world.b.gates.values():
             gate.set()
         await world.settle()
+
+
+async def test_a_lock_that_b_hears_of_late_holds_what_b_did_meanwhile(pair):
+    await pair.unlock(F)
+    await pair.settle()
+    await pair.part()
+    pair.become(B, F, standing(b"before", 100))
+    await pair.settle()
+    await pair.lock(F)
+    pair.become(B, F, standing(b"after", 200))
+    await pair.settle()
+    await pair.join()
+    await pair.settle()
+    assert held(pair) == [(B, b"after")], "of what B did without knowing of the lock only the last is there"
+    assert pair.standing(A, F)[0] == b"original"
+    assert pair.standing(B, F)[0] == b"after"
+    pair.become(B, F, standing(b"later", 300))
+    await pair.settle()
+    assert held(pair) == [(B, b"after"), (B, b"later")]
+    assert await pair.unlock(F) == 2
+
+
+async def test_a_lock_that_ended_and_began_anew_while_b_was_away(pair):
+    """B has gone on capturing: those are states of B, in order, so they are the new lock's."""
+    await pair.part()
+    pair.become(B, F, standing(b"one", 100))
+    await pair.settle()
+    assert await pair.unlock(F) == 0
+    await pair.lock(F)
+    pair.become(B, F, standing(b"two", 50))
+    await pair.settle()
+    await pair.join()
+    await pair.settle()
+    assert held(pair) == [(B, b"one"), (B, b"two")]
+    assert pair.standing(A, F)[0] == b"original"
+
+
+async def test_what_b_captured_survives_its_restart_and_that_of_a(pair):
+    await pair.end(A)
+    for number in range(5):
+        pair.become(B, F, standing(b"state %d" % number, 100 + number))
+        await pair.settle()
+    await pair.end(B)
+    for content in (b"not seen", b"found"):
+        pair.become(B, F, standing(content, 200))
+    await pair.start(B)
+    await pair.settle()
+    await pair.end(B)
+    await pair.start(*Role)
+    await pair.join()
+    await pair.settle()
+    assert held(pair) == [*((B, b"state %d" % number) for number in range(5)), (B, b"found")]
+    assert not list((pair.state(B) / "captures").iterdir())
