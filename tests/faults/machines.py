@@ -1,13 +1,15 @@
 """A pair whose servers stand on disks that fail: each role's directory and state can lie on a disk of their own."""
 
 import hashlib
+import json
 import os
 import signal
 import sqlite3
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from tests.e2e.servers import Pair, Server, tree_of
+from tests.e2e.files import put
+from tests.e2e.servers import Pair, Server, tree_of, wait_until
 from tests.faults.disks import Disk, sync
 from tests.faults.shim import Rule
 
@@ -84,6 +86,30 @@ class Machines(Pair):
                 disk.close()
             for rule in self.rules.values():
                 rule.close()
+
+    def status(self) -> dict[str, object]:
+        """Return what `dirsync status --json` says."""
+        found: dict[str, object] = json.loads(self.command("dirsync", "status", "--json").stdout)
+        return found
+
+    def reason(self, name: str) -> str | None:
+        """Return why a file waits, as `dirsync status` tells it; None where it does not wait."""
+        waiting = {one["name"]: one["reason"] for one in self.status()["pending"]}
+        return waiting.get(name)
+
+    def waits(self, name: str, *reasons: str) -> None:
+        """See that a file waits, with one of these in its reason, in `dirsync status`."""
+
+        def is_waiting() -> bool:
+            return any(reason in (self.reason(name) or "") for reason in reasons)
+
+        wait_until(is_waiting, f"{name} to wait because of {reasons}, not {self.reason(name)}")
+
+    def goes_on(self, role: str, label: str) -> None:
+        """See that another file is carried to this role meanwhile."""
+        put(self.directory("a" if role == "b" else "b") / label, unique(label))
+        self.server_a.wait_event("synced", path=label, to=role)
+        assert (self.directory(role) / label).read_bytes() == unique(label)
 
     def contents(self, role: str) -> set[bytes]:
         """Return the contents of all files in the directory of a role."""
