@@ -1,4 +1,6 @@
+import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -28,6 +30,13 @@ def _content(staged: Staged | None) -> bytes:
         return os.read(fd, 1 << 24)
     finally:
         os.close(fd)
+
+
+def _fail_with(number: int) -> Callable[..., int]:
+    def fail(*_: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    return fail
 
 
 def _receive(staging: Staging, content: bytes, size: int, offset: int = 0) -> bool:
@@ -155,6 +164,30 @@ def test_a_failed_sync_is_not_trusted(bench: Bench, monkeypatch: pytest.MonkeyPa
     with pytest.raises(DiskError):
         receiving.finish()
     assert bench.staging.received(digest_of(b"abc"))[0] == 0
+
+
+def test_a_transfer_that_found_no_room_leaves_it_to_others(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    receiving = bench.staging.receive(digest_of(BIG), len(BIG), 0)
+    receiving.write(BIG[:1000])
+    monkeypatch.setattr(os, "pwrite", _fail_with(errno.ENOSPC))
+    with pytest.raises(DiskError, match="no space left"):
+        receiving.write(BIG[1000:])
+    receiving.abandon()
+    assert bench.staged_names() == []
+    monkeypatch.undo()
+    assert _receive(bench.staging, BIG, len(BIG))
+
+
+def test_a_part_that_cannot_be_read_again_is_begun_anew(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    receiving = bench.staging.receive(digest_of(BIG), len(BIG), 0)
+    receiving.write(BIG[:1000])
+    receiving.abandon()
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "pread", _fail_with(errno.EIO))
+        with pytest.raises(DiskError, match="input/output error"):
+            bench.staging.receive(digest_of(BIG), len(BIG), 1000).write(BIG[1000:])
+    assert bench.staging.received(digest_of(BIG))[0] == 0
+    assert _receive(bench.staging, BIG, len(BIG))
 
 
 def test_short_writes_are_completed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ NO_ROOM = "no space left on the disk"
 
 @pytest.mark.parametrize("kind", ["tmpfs", "ext4"])
 @pytest.mark.parametrize("role", ["a", "b"])
-@pytest.mark.parametrize("size", [40_000_000, 60_000], ids=["transferred", "inline"])
+@pytest.mark.parametrize("size", [12_000_000, 60_000], ids=["transferred", "inline"])
 def test_a_file_without_room_waits(machines: Machines, tmp_path: Path, role: str, kind: str, size: int) -> None:
     disk = Disk(tmp_path, "small", kind, size=24)
     machines.place_directory(role, disk)
@@ -50,9 +50,7 @@ def test_no_inodes_left(machines: Machines, tmp_path: Path) -> None:
     for number in range(100):
         put(machines.a / f"directory{number % 7}/file{number}", unique(number))
     machines.server_a.wait_event("error", reason=NO_ROOM)
-    waiting = [one["name"] for one in machines.status()["pending"]]
-    assert waiting
-    assert {one["reason"] for one in machines.status()["pending"]} == {NO_ROOM}
+    assert NO_ROOM in {one["reason"] for one in machines.status()["pending"]}
     disk.remount("nr_inodes=1000")
     assert len(machines.settle()) == 107
 

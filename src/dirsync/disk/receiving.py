@@ -50,13 +50,16 @@ class Receiving:
         self._turn = threading.Lock()
         self._part: _Part | None = None
         self._is_over = False
+        self._has_failed = False
 
     def write(self, content: bytes) -> None:
         """Append. Raises DiskError also where it is more than was announced; then `abandon` it."""
         with self._opened() as part:
             if part.sink.offset + len(content) > self._size:
                 raise DiskError("more content arrived than was announced")
+            self._has_failed = True
             part.sink.write(content)
+            self._has_failed = False
             part.hasher.update(content)
 
     def finish(self) -> bool:
@@ -81,13 +84,19 @@ class Receiving:
             return is_right
 
     def abandon(self) -> None:
-        """Stop, and keep what is there so that it can be resumed; nothing where the transfer has ended."""
+        """Stop, and keep what is there so that it can be resumed; nothing where the transfer has ended.
+
+        What the disk did not take to the end goes: others may need the room.
+        """
         with self._turn:
             part, self._is_over = self._part, True
             if part is None:
                 return
             try:
-                part.sink.finish()
+                if self._has_failed:
+                    os.unlink(self._part_name, dir_fd=part.directory)
+                else:
+                    part.sink.finish()
             except OSError as error:
                 raise DiskError(reason_of(error)) from error
             finally:
@@ -116,6 +125,8 @@ class Receiving:
                 return _Part(directory, fd, self._resumed(fd), SparseWriter(fd, self._offset))
             except OSError:
                 os.close(fd)
+                # What cannot be read again now may never be: the next try begins anew.
+                os.unlink(self._part_name, dir_fd=directory)
                 raise
         except OSError:
             self._end()
