@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tests.e2e.files import put
-from tests.e2e.locking import become, held
+from tests.e2e.locking import held
 from tests.e2e.servers import SECONDS_MAX, Tree, tree_of, wait_until
 from tests.faults.machines import Machines, unique
 
@@ -145,10 +145,11 @@ def _at_once(machines: Machines, role: str, ledger: Ledger, change: Callable[...
 
 def restore(machines: Machines, role: str, ledger: Ledger) -> None:
     """Bring back what was replaced."""
+    machines.rules[role].pause()
     put(machines.directory(other(role)) / "file", unique("new", 6000), at=2)
     machines.settle()
     ledger.contents[role] |= {unique("old", 3000), unique("new", 6000)}
-    machines.rules[role].count_from_here()
+    machines.rules[role].go_on()
     if tried(machines, role, "dirsync", "restore", "file", "--from", role):
         done(machines, role)
 
@@ -179,20 +180,29 @@ def locked_file(machines: Machines, role: str) -> None:
     machines.lab3("lock", "file")
 
 
+def save_held(machines: Machines, number: int) -> int:
+    """Save the next state of the locked file in directory_b, and return its size."""
+    state = unique(("held", number), 200 + number)
+    fresh = put(machines.b.resolve().parent / "fresh", state)
+    fresh.replace(machines.b / "file")
+    machines.sync("b")
+    return len(state)
+
+
 def locked_with_updates(machines: Machines, role: str) -> None:
     """Begin with a locked file that has updates."""
     locked_file(machines, role)
     for number in range(1, 6):
-        become(machines, "b", "file", unique(("held", number), 200 + number))
+        save_held(machines, number)
         machines.server_a.wait_event("queued", number, path="file")
 
 
 def enqueue(machines: Machines, role: str, ledger: Ledger) -> None:
     """Have twenty updates held; each acknowledged one, and each that B saw meanwhile, must be held."""
-    sizes = list(range(201, 221))
+    sizes: list[int] = []
     before = len(machines.server_b.events("detected", path="file"))
-    for number, size in enumerate(sizes, 1):
-        become(machines, "b", "file", unique(("held", number), size))
+    for number in range(1, 21):
+        sizes.append(save_held(machines, number))
         if not heard(machines, "a", "queued", number, path="file"):
             machines.server_b.wait_event("detected", before + number, path="file")
     ledger.locked["file"] = sizes

@@ -86,6 +86,17 @@ class Disk:
         """Change how it is mounted (`ro`, `rw`, `size=…`)."""
         subprocess.run(["mount", "-o", f"remount,{options}", self.path], check=True, capture_output=True)
 
+    def break_it(self) -> None:
+        """Have it find an error in itself, so that it turns read-only; only an ext4 mounted with errors=remount-ro."""
+        source = subprocess.run(["findmnt", "-no", "SOURCE", self.path], check=True, capture_output=True, text=True)
+        Path(f"/sys/fs/ext4/{Path(source.stdout.strip()).name}/trigger_fs_error").write_text("x\n")
+
+    def repair(self) -> None:
+        """Check it, and mount it anew; nobody must be using it."""
+        self.unmount()
+        subprocess.run(["e2fsck", "-fy", self._image], check=False, capture_output=True)
+        self.mount()
+
     def freeze(self) -> None:
         """Have everything that would change it hang."""
         subprocess.run(["fsfreeze", "-f", self.path], check=True, capture_output=True)

@@ -73,17 +73,13 @@ class Rule:
         times = 1 if at else 0
         self._set(_CUT, CHANGES, words, first=max(at, 1), times=times, is_log_kept=int(is_log_kept))
 
-    def count_from_here(self) -> None:
-        """Begin to count anew, under the same rule."""
-        self._page[4:12] = bytes(8)
-
     def pause(self) -> None:
         """Have everything go well, until it is told to go on."""
         self._page[0:4] = bytes(4)
 
     def go_on(self) -> None:
         """Count anew, under the rule as it was set."""
-        self.count_from_here()
+        self._page[4:12] = bytes(8)
         self._page[0:4] = struct.pack("=I", 1)
 
     def disarm(self) -> None:
