@@ -122,6 +122,20 @@ async def test_at_start_an_empty_or_other_root_is_new(tmp_path, is_emptied):
         assert ground.replica.replica_id == identity
 
 
+async def test_a_root_that_lost_its_last_file_in_a_crash_does_not_lose_its_name(tmp_path):
+    """The server died after it had kept the last file and before it had recorded that."""
+    async with local_ground(tmp_path) as ground:
+        ground.write("d/a", b"1")
+        await ground.until("d/a", File)
+        area = ground.replica._site.kept
+        file = os.fsdecode(area._new_name(rel("d/a")))
+    (tmp_path / "root" / "d" / "a").rename(tmp_path / "state" / "versions" / file)
+    for _ in range(2):
+        async with local_ground(tmp_path) as ground:
+            (version,) = await ground.replica.history(rel("d/a"))
+            assert version.entry.size == 1
+
+
 async def test_a_deleted_tree_is_a_deletion_if_its_root_stays(tmp_path):
     async with local_ground(tmp_path) as ground:
         ground.write("d/a", b"1")

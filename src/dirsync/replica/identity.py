@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from dirsync.core.paths import ROOT, RelPath, join
 from dirsync.disk.root import Root
-from dirsync.store import index_rows, meta
+from dirsync.store import index_rows, leaving_names, meta
 from dirsync.store.database import Database
 
 _ID_KEY = "replica_id"
@@ -45,6 +45,8 @@ def identify(database: Database, root: Root, had_files: bool, is_ignored: Callab
         meta.put(connection, _ID_KEY, identity.replica_id)
         meta.put(connection, _ROOT_KEY, place)
         if identity.is_new:
+            # A crash may have left a kept file that only a name of the index can be given back to.
+            leaving_names.add_indexed(connection)
             index_rows.clear(connection)
     return identity
 

@@ -12,6 +12,11 @@ def add(connection: sqlite3.Connection, paths: Iterable[RelPath]) -> None:
     connection.executemany("INSERT OR IGNORE INTO leaving_names (path) VALUES (?)", ((path,) for path in paths))
 
 
+def add_indexed(connection: sqlite3.Connection) -> None:
+    """Note every name of the index, which is about to be cleared."""
+    connection.execute("INSERT OR IGNORE INTO leaving_names (path) SELECT path FROM index_entries")
+
+
 def remove(connection: sqlite3.Connection, paths: Iterable[RelPath]) -> None:
     """Forget names whose files have a row, or were never moved."""
     connection.executemany("DELETE FROM leaving_names WHERE path = ?", ((path,) for path in paths))
