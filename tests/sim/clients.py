@@ -60,8 +60,9 @@ class Client:
         self._world.trace(f"client {kind} {name.decode()}: {answer}")
 
     async def _lock(self, name):
+        unlocks = self._world.locks.unlocks_of(name)
         reply = await ask(LockRequest(name))
-        self._world.locks.answered(name)
+        self._world.locks.answered(name, unlocks)
         return reply
 
     async def _unlock(self, name):

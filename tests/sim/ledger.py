@@ -36,6 +36,8 @@ class Ledger:
 
     values: dict[bytes, Value] = field(default_factory=dict)
     drafts: dict[tuple[str, bytes], Draft] = field(default_factory=dict)
+    broken_off: set[bytes] = field(default_factory=set)
+    """What stood there after a power cut: nobody writes on, so that it is as good as finished."""
 
     def finish(self, content, side, path, at):
         """Somebody has finished writing this."""
@@ -71,11 +73,16 @@ class Ledger:
 
     def is_known(self, content):
         """Return whether somebody wrote this content, finished or not."""
-        return not content or content in self.values or any((side, content) in self.drafts for side in "ab")
+        return (
+            not content
+            or content in self.values
+            or content in self.broken_off
+            or any((side, content) in self.drafts for side in "ab")
+        )
 
     def may_stand(self, content, side, at, quiet_seconds):
         """Return whether a reader at `side` may see this: finished, a draft of this side, or one that stood quietly."""
-        if not content or content in self.values:
+        if not content or content in self.values or content in self.broken_off:
             return True
         if (side, content) in self.drafts:
             return True

@@ -1,5 +1,7 @@
 """The checker of locks: what B does must not reach a locked name at A, and held updates leave in their order."""
 
+from collections import Counter
+
 from tests.sim.trees import shown, standing
 
 
@@ -9,14 +11,21 @@ class Locks:
     def __init__(self, world):
         self._world = world
         self._frozen = {}
+        self._unlocks = Counter()
         self._restoring = set()
 
-    def answered(self, name):
-        """A lock was granted: from now on only people at A change the name."""
-        self._frozen[name] = self._stands(name)
+    def unlocks_of(self, name):
+        """Return how often somebody has asked to unlock a name; `answered` is told what it was before."""
+        return self._unlocks[name]
+
+    def answered(self, name, unlocks):
+        """A lock was granted: from now on only people at A change the name, unless an unlock was asked meanwhile."""
+        if self._unlocks[name] == unlocks:
+            self._frozen[name] = self._stands(name)
 
     def unlock_asked(self, name):
         """From now on its updates may be applied."""
+        self._unlocks[name] += 1
         self._frozen.pop(name, None)
 
     def lost(self):

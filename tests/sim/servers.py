@@ -152,11 +152,11 @@ class Server:
             self._end(process, is_silent=True)
         token = running.set(None)
         try:
-            power_cut(self.machine, rng)
+            found = power_cut(self.machine, rng)
         finally:
             running.reset(token)
         self.database.power_cut()
-        self._world.after_power_cut(self)
+        self._world.after_power_cut(self, found)
 
     def _end(self, process, is_silent):
         self._forget(process)

@@ -173,8 +173,11 @@ class World:
         """Remember what stood on a machine that is about to lose its power."""
         self.power_cuts[server.name] += 1
 
-    def after_power_cut(self, server):
-        """What people had not synced may be gone."""
+    def after_power_cut(self, server, found):
+        """What people had not synced may be gone, and what they were writing stands there as far as they had come."""
+        for content in found.lost:
+            self.ledger.excuse(content, f"not synced before the power cut of {server.name}")
+        self.ledger.broken_off.update(contents_below(self.root(server.name)).values())
         self.locks.acted(server.name)
 
     def forget_state(self, server):

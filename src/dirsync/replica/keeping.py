@@ -166,7 +166,11 @@ class Versions:
         for stray in ground.staging.recover(path_of):
             if stray.path is not None:
                 self._keep(stray, stray.path, strays)
+        self._sync()
+        present = self._site.kept.files()
         with self._site.database.transaction() as connection:
+            # Where a sync had failed, a power cut has undone the rename: the content is where it stood before.
+            version_rows.forget(connection, version_rows.files(connection) - present)
             recorded = version_rows.files(connection).union(version_rows.discarded(connection))
         self._is_name_noted = bool(leaving)
         self.record([*strays, *self._site.kept.orphans(recorded | {kept.file for kept in strays}, path_of)])
@@ -229,9 +233,14 @@ class Versions:
     def _keep(self, stray: Stray, path: RelPath, kept: list[Kept]) -> None:
         try:
             self._site.kept.keep_all(stray.directory, stray.name, path, kept)
-            self._site.kept.sync()
         except OSError as error:
             raise DiskError(f"what a crash left behind cannot be kept: {error.strerror}") from error
+
+    def _sync(self) -> None:
+        try:
+            self._site.kept.sync()
+        except OSError as error:
+            raise DiskError(f"the kept versions cannot be made durable: {error.strerror}") from error
 
     def _version(self, row: VersionRow) -> Version:
         return Version(self._id(row.number), self._site.role, row.path, row.entry, row.kept_ns, row.why)

@@ -150,6 +150,11 @@ def discard(connection: sqlite3.Connection, rows: Sequence[VersionRow]) -> None:
     connection.executemany("INSERT OR IGNORE INTO discarded_files (file) VALUES (?)", ((row.file,) for row in rows))
 
 
+def forget(connection: sqlite3.Connection, files: Iterable[str]) -> None:
+    """Drop the versions whose files are these, which are not there."""
+    connection.executemany("DELETE FROM versions WHERE file = ?", ((file,) for file in files))
+
+
 def discarded(connection: sqlite3.Connection) -> list[str]:
     """Return the files that were given up and may be there still."""
     return [file for (file,) in connection.execute("SELECT file FROM discarded_files ORDER BY file")]
