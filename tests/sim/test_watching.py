@@ -6,6 +6,7 @@ import random
 import pytest
 
 from dirsync.disk.hints import Hints
+from dirsync.disk.watch import Watcher
 from tests.sim.person import Person
 from tests.sim.watching import WatchFaults, watcher_class
 from tests.support.virtual_time import in_virtual_time
@@ -35,6 +36,11 @@ class Watched:
             result.is_scan_needed |= hints.is_scan_needed
         self.said.clear()
         return result
+
+
+def test_it_can_be_asked_whatever_the_real_one_can(disk):
+    wanted = {name for name in vars(Watcher) if not name.startswith("_")}
+    assert wanted <= set(dir(watcher_class(disk, random.Random(1), WatchFaults())))
 
 
 @in_virtual_time

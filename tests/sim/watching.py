@@ -71,6 +71,10 @@ class _Watcher:
         return bool(self._paths)
 
     @property
+    def has_gaps(self):
+        return False
+
+    @property
     def tells_losses(self):
         return self._faults.is_telling
 
