@@ -58,12 +58,20 @@ def test_verify_notices_that_the_root_is_another(bench: Bench, loss: object) -> 
         bench.root.verify()
 
 
-def test_a_link_given_as_the_root_is_resolved_once(tmp_path: Path) -> None:
+def test_a_link_given_as_the_root_must_go_on_leading_there(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to("real")
     root = Root.open(str(tmp_path / "link"))
     root.verify()
     assert root.path == str((tmp_path / "real").resolve())
+    (tmp_path / "other").mkdir()
+    (tmp_path / "link").unlink()
+    (tmp_path / "link").symlink_to("other")
+    with pytest.raises(RootLost, match="another directory stands at"):
+        root.verify()
+    (tmp_path / "link").unlink()
+    with pytest.raises(RootLost, match="does not exist"):
+        root.verify()
     root.close()
 
 

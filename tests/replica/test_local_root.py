@@ -7,6 +7,7 @@ import threading
 import pytest
 
 import dirsync.disk.probe as probe
+import dirsync.replica.footing as footing
 from dirsync.core.entry import File
 from dirsync.core.events import EventName
 from dirsync.core.plan import Action
@@ -82,6 +83,19 @@ async def test_a_lost_root_deletes_nothing_and_comes_back(tmp_path):
         assert ground.seen[rel("d/a")] is not None
         assert ground.replica.replica_id == identity
         assert len(ground.of(EventName.PAUSED)) == len(ground.of(EventName.RESUMED)) == 1
+
+
+async def test_a_root_that_is_lost_without_a_hint_is_missed_all_the_same(tmp_path, monkeypatch):
+    monkeypatch.setattr(footing, "SCAN_INTERVAL_SECONDS", 0.01)
+    async with local_ground(tmp_path) as ground:
+        monkeypatch.setattr(ground.replica._footing, "doubt", lambda: None)
+        monkeypatch.setattr(ground.replica._watching, "_on_doubt", lambda: None)
+        ground.root.rename(tmp_path / "away")
+        while not any(isinstance(report, Lost) for report in ground.reports):
+            await ground.next()
+        (tmp_path / "away").rename(ground.root)
+        while Back(is_new=False) not in ground.reports:
+            await ground.next()
 
 
 async def test_another_directory_in_its_place_is_a_new_one(tmp_path):

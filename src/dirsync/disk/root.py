@@ -41,16 +41,17 @@ def fingerprint_of(status: os.stat_result) -> Fingerprint:
 class Root:
     """An open root. Usable from several threads; closed once, when none of them uses it any more."""
 
-    __slots__ = ("fd", "identity", "path")
+    __slots__ = ("_given", "fd", "identity", "path")
 
-    def __init__(self, path: str, fd: int, identity: RootIdentity) -> None:
+    def __init__(self, path: str, fd: int, identity: RootIdentity, given: str = "") -> None:
         self.path = path
+        self._given = given or path
         self.fd = fd
         self.identity = identity
 
     @classmethod
     def open(cls, path: str) -> "Root":
-        """Open the directory; a link at `path` itself is resolved now and not again.
+        """Open the directory; a link at `path` itself is resolved now, and must go on leading here.
 
         Raises RootLost where it is gone, not a directory, or not readable.
         """
@@ -60,7 +61,7 @@ class Root:
         except OSError as error:
             raise RootLost(f"the directory {path} cannot be opened: {_why(error)}") from error
         status = os.fstat(fd)
-        return cls(resolved, fd, RootIdentity(status.st_dev, status.st_ino))
+        return cls(resolved, fd, RootIdentity(status.st_dev, status.st_ino), path)
 
     def verify(self) -> None:
         """Raise RootLost where the path no longer leads to this very directory.
@@ -69,12 +70,13 @@ class Root:
         """
         try:
             status = os.stat(self.path, follow_symlinks=False)
+            leads_to = status if self._given == self.path else os.stat(self._given)
             os.fstat(self.fd)
         except OSError as error:
             raise RootLost(f"the directory {self.path} cannot be reached: {_why(error)}") from error
         if not stat.S_ISDIR(status.st_mode):
             raise RootLost(f"{self.path} is not a directory any more")
-        if RootIdentity(status.st_dev, status.st_ino) != self.identity:
+        if any(RootIdentity(each.st_dev, each.st_ino) != self.identity for each in (status, leads_to)):
             raise RootLost(f"another directory stands at {self.path}")
 
     @contextmanager

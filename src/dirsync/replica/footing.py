@@ -12,6 +12,7 @@ from dirsync.core.reports import Back, Lost
 from dirsync.disk.root import Root
 from dirsync.disk.staging import Staging
 from dirsync.errors import DiskError, RootLost
+from dirsync.limits import SCAN_INTERVAL_SECONDS
 from dirsync.replica.identity import Identity, identify
 from dirsync.replica.index import Index
 from dirsync.replica.settling import Settling
@@ -55,9 +56,14 @@ class Footing:
         self._doubted.set()
 
     async def run(self) -> None:
-        """Verify the root where it is in doubt, and wait for its return where it is lost, until cancelled."""
+        """Verify the root now and then and in doubt, wait for its return where it is lost, until cancelled."""
         while True:
-            await self._doubted.wait()
+            try:
+                # Of something that is mounted over the root, or taken from it, nobody tells.
+                async with asyncio.timeout(SCAN_INTERVAL_SECONDS):
+                    await self._doubted.wait()
+            except TimeoutError:
+                pass
             self._doubted.clear()
             if not self._lost.is_set():
                 await self._verify()
