@@ -350,3 +350,32 @@ async def test_contents_that_do_not_fit_into_an_answer_are_not_fetched(site):
     large = file_of(LARGE)
     with pytest.raises(Refusal):
         await site.replica.fetch([ContentAt(b"f", large)])
+
+
+async def test_what_is_said_of_an_upload_is_what_has_arrived(site):
+    """Not what was sent: the buffers on the way hold all of a content that takes a slow line minutes."""
+    wanted, told, sent = file_of(LARGE), [], []
+    is_open, real = asyncio.Event(), site.fake.put
+
+    async def slowly(digest, size, offset, chunks):
+        async def held():
+            async for chunk in chunks:
+                yield chunk
+                await is_open.wait()
+
+        return await real(digest, size, offset, held())
+
+    async def pieces():
+        async for chunk in chunks_of(LARGE, 1000):
+            sent.append(chunk)
+            yield chunk
+
+    site.fake.put = slowly
+    putting = asyncio.create_task(site.replica.put(wanted.digest, wanted.size, 0, pieces(), told.append))
+    while len(sent) < WINDOW_PARTS:
+        await asyncio.sleep(0)
+    assert told in ([], [1000])
+    is_open.set()
+    assert await putting
+    assert told == sorted(told)
+    assert told[-1] == len(LARGE)

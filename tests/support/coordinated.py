@@ -15,6 +15,7 @@ from dirsync.core.events import Event
 from dirsync.core.reports import Look
 from dirsync.disk.spool import Spool
 from dirsync.errors import RootLost, Unreachable
+from dirsync.replica.interface import unheard
 from dirsync.store.database import Database
 from tests.support.fake_replica import FakeReplica
 
@@ -96,9 +97,9 @@ class RiggedReplica(FakeReplica):
         await self._enter("stage")
         return await super().stage(digest, size)
 
-    async def put(self, digest, size, offset, chunks):
+    async def put(self, digest, size, offset, chunks, arrived=unheard):
         await self._enter("put")
-        return await super().put(digest, size, offset, chunks)
+        return await super().put(digest, size, offset, chunks, arrived)
 
     async def hold(self, names):
         await self._enter("hold")

@@ -25,6 +25,7 @@ from dirsync.core.reports import (
 from dirsync.core.versions import Version, Why
 from dirsync.errors import Refusal, RootLost
 from dirsync.limits import INLINE_BYTES_MAX
+from dirsync.replica.interface import unheard
 
 ROWS_PER_BATCH = 3
 
@@ -139,13 +140,14 @@ class FakeReplica:
     async def stage(self, digest, size):
         return len(self._staged.get(digest, b""))
 
-    async def put(self, digest, size, offset, chunks):
+    async def put(self, digest, size, offset, chunks, arrived=unheard):
         staged = self._staged.setdefault(digest, bytearray())
         if offset > len(staged):
             raise Refusal("there is a gap before that")
         del staged[offset:]
         async for chunk in chunks:
             staged += chunk
+            arrived(len(staged))
         if digest_of(staged) != digest:
             del self._staged[digest]
             return False

@@ -6,6 +6,7 @@ plan.
 """
 
 import asyncio
+import functools
 from collections.abc import Callable, Sequence
 from typing import assert_never
 
@@ -13,7 +14,7 @@ from dirsync.coordinator.conflicts import Conflicts
 from dirsync.coordinator.pair import Pair, Trouble
 from dirsync.coordinator.report_ages import ReportAges
 from dirsync.coordinator.tally import Tally
-from dirsync.coordinator.transfers import Transfers, with_progress
+from dirsync.coordinator.transfers import Progress, Transfers
 from dirsync.core.entry import ChangeKind, Directory, Entry, File, Role, Symlink, change_kind, same_content, size_of
 from dirsync.core.events import Emit, EventName, Value
 from dirsync.core.paths import RelPath, to_text
@@ -191,9 +192,11 @@ class Lane:
             return False
         have = await target.stage(entry.digest, entry.size)
         if have < entry.size:
+            announce = functools.partial(self._announce_progress, action)
             async with closing(source.supply(ContentAt(action.path, entry), have)) as chunks:
-                watched = with_progress(chunks, have, lambda done: self._announce_progress(action, done))
-                if not await target.put(entry.digest, entry.size, have, watched):
+                with Progress(have, announce) as progress:
+                    is_good = await target.put(entry.digest, entry.size, have, chunks, progress.arrived)
+                if not is_good:
                     raise Refusal("the content arrived damaged; it is sent again")
         return True
 

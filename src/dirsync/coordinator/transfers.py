@@ -6,10 +6,11 @@ stands behind a much larger one. Does not know what bringing one over means.
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Self
 
 from dirsync.core.entry import size_of
 from dirsync.core.plan import Action
@@ -102,16 +103,32 @@ class Transfers:
             self._start_next(one)
 
 
-async def with_progress(
-    chunks: AsyncIterator[bytes], offset: int, announce: Callable[[int], None]
-) -> AsyncGenerator[bytes, None]:
-    """Pass chunks on, and announce how many bytes are done where it lasts, at most twice a second."""
-    loop = asyncio.get_running_loop()
-    done = offset
-    said = loop.time() + _PROGRESS_SECONDS - _PROGRESS_INTERVAL_SECONDS
-    async for chunk in chunks:
-        done += len(chunk)
-        if loop.time() >= said + _PROGRESS_INTERVAL_SECONDS:
-            said = loop.time()
-            announce(done)
-        yield chunk
+class Progress:
+    """Says how far a transfer has come where it lasts, while it goes on. A context manager for its time.
+
+    `arrived` is told how many bytes the target has; `announce` is called with that at most twice a second.
+    """
+
+    def __init__(self, done: int, announce: Callable[[int], None]) -> None:
+        self._done = done
+        self._said = -1
+        self._announce = announce
+        self._timer: asyncio.TimerHandle | None = None
+
+    def arrived(self, done: int) -> None:
+        """So many bytes are at the target."""
+        self._done = done
+
+    def __enter__(self) -> Self:
+        self._timer = asyncio.get_running_loop().call_later(_PROGRESS_SECONDS, self._tick)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _tick(self) -> None:
+        if self._done != self._said:
+            self._said = self._done
+            self._announce(self._done)
+        self._timer = asyncio.get_running_loop().call_later(_PROGRESS_INTERVAL_SECONDS, self._tick)

@@ -13,7 +13,7 @@ from typing import Self, assert_never
 from dirsync.errors import DirsyncError, LocalProtocolError, Refusal, RemoteProtocolError, Unreachable
 from dirsync.net.calls import SERVER_TERMS, Call, Incoming, Terms
 from dirsync.net.faults import error_of, fault_of
-from dirsync.net.flow import PART_BYTES_MAX, WINDOW_PARTS, Window
+from dirsync.net.flow import PART_BYTES_MAX, WINDOW_PARTS, OnGrant, Window
 from dirsync.net.link import Link
 from dirsync.net.notices import Notices
 from dirsync.net.signs import beat, wait_silent
@@ -35,7 +35,6 @@ REQUESTS_MAX = 32
 """Requests of one end under way at a time; the next ones wait at the end that asks."""
 CLOSE_SECONDS = 0.5
 """How long a close may take before the transport is broken off."""
-
 
 Answer = Callable[[Message, Incoming], Awaitable[Message]]
 """Answers one request, or raises a DirsyncError. It is cancelled when nobody waits for the answer any more."""
@@ -162,10 +161,14 @@ class Connection:
             finally:
                 self._forget(call)
 
-    async def upload(self, body: Message, parts: AsyncIterator[Message]) -> Message:
-        """Ask, send the parts, and return the answer; it may come before all parts were sent. Raises as `request`."""
+    async def upload(self, body: Message, parts: AsyncIterator[Message], on_grant: OnGrant = None) -> Message:
+        """Ask, send the parts, and return the answer; it may come before all parts were sent. Raises as `request`.
+
+        `on_grant` is called for each part that the far end has dealt with, in order.
+        """
         async with self._slots:
             call = self._call()
+            call.window.on_grant = on_grant
             call.inflow.end()
             try:
                 await self._send(Request(call.number, body))

@@ -6,6 +6,7 @@ up only its own stream, and what waits in memory is bounded.
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 
 from dirsync.errors import DirsyncError, RemoteProtocolError
 from dirsync.limits import CHUNK_BYTES
@@ -17,6 +18,9 @@ PART_BYTES_MAX = 2 * CHUNK_BYTES
 """Of one part as it travels: what a window can make its receiver hold."""
 
 
+OnGrant = Callable[[], None] | None
+
+
 class Window:
     """The sending end: how many more parts the receiver has room for. `room` None: no limit but the transport's."""
 
@@ -25,6 +29,8 @@ class Window:
         self._is_ended = False
         self._error: DirsyncError | None = None
         self._changed = asyncio.Event()
+        self.on_grant: OnGrant = None
+        """Called for each part that was consumed."""
 
     async def take(self) -> bool:
         """Wait for room and use it up; False where nothing more is wanted. Raises the error the stream ended with."""
@@ -41,6 +47,8 @@ class Window:
 
     def grant(self) -> None:
         """The receiver consumed a part."""
+        if self.on_grant is not None:
+            self.on_grant()
         if self._room is not None:
             self._room = min(self._room + 1, WINDOW_PARTS)
         self._changed.set()

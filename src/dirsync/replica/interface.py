@@ -6,13 +6,19 @@ All paths are RelPath, so already checked. What fails for one path is a value; a
 as a whole cannot answer: Unreachable, or RootLost.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Protocol
 
 from dirsync.core.entry import Digest, Observed, Role
 from dirsync.core.paths import RelPath
 from dirsync.core.reports import ContentRef, HeldName, Look, Report, Result, Step
 from dirsync.core.versions import Version
+
+Arrived = Callable[[int], None]
+
+
+def unheard(_: int) -> None:
+    """Nobody asks how far a transfer has come."""
 
 
 class Replica(Protocol):
@@ -51,8 +57,13 @@ class Replica(Protocol):
         """Prepare to receive: return how many bytes of this content are here already; `size` means all."""
         ...
 
-    async def put(self, digest: Digest, size: int, offset: int, chunks: AsyncIterator[bytes]) -> bool:
-        """Receive content into staging, durable and verified; False where it did not match its digest."""
+    async def put(
+        self, digest: Digest, size: int, offset: int, chunks: AsyncIterator[bytes], arrived: Arrived = unheard
+    ) -> bool:
+        """Receive content into staging, durable and verified; False where it did not match its digest.
+
+        `arrived` is told how many bytes of the content this replica has by then.
+        """
         ...
 
     async def apply(self, steps: Sequence[Step]) -> Sequence[Result]:

@@ -22,6 +22,7 @@ from dirsync.errors import RootLost
 from dirsync.replica.applying import Applying
 from dirsync.replica.footing import Footing
 from dirsync.replica.identity import Identity
+from dirsync.replica.interface import Arrived, unheard
 from dirsync.replica.keeping import Versions
 from dirsync.replica.restoring import Restoring
 from dirsync.replica.saving import IndexWriter, clear_versions
@@ -265,9 +266,11 @@ class LocalReplica:
         """Prepare to receive: return how many bytes of this content are here already."""
         return await self._contents.stage(digest, size)
 
-    async def put(self, digest: Digest, size: int, offset: int, chunks: AsyncIterator[bytes]) -> bool:
+    async def put(
+        self, digest: Digest, size: int, offset: int, chunks: AsyncIterator[bytes], arrived: Arrived = unheard
+    ) -> bool:
         """Receive content into staging; False where it did not match its digest. Raises DiskError."""
-        return await self._contents.put(digest, size, offset, chunks)
+        return await self._contents.put(digest, size, offset, chunks, arrived)
 
     async def apply(self, steps: Sequence[Step]) -> Sequence[Result]:
         """Do the steps in order, each guarded; one result each. Raises RootLost."""

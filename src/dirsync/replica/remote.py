@@ -4,6 +4,7 @@ Small things travel on `control`, content of any size on `bulk`. Holds no knowle
 valid message by message, and this file checks that each answer fits its question.
 """
 
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from typing import TypeVar
@@ -17,6 +18,7 @@ from dirsync.errors import RemoteProtocolError
 from dirsync.limits import BATCH_BYTES_MAX, CHUNK_BYTES
 from dirsync.net.connection import Connection
 from dirsync.net.flow import Inflow
+from dirsync.replica.interface import Arrived, unheard
 from dirsync.replica.streams import batched
 from dirsync.replica.weights import weight_of_name, weight_of_ref, weight_of_step
 from dirsync.wire.messages import (
@@ -144,10 +146,21 @@ class RemoteReplica:
             raise RemoteProtocolError(f"{have} bytes are said to be there of a content of {size}")
         return have
 
-    async def put(self, digest: Digest, size: int, offset: int, chunks: AsyncIterator[bytes]) -> bool:
+    async def put(
+        self, digest: Digest, size: int, offset: int, chunks: AsyncIterator[bytes], arrived: Arrived = unheard
+    ) -> bool:
         """Send content; False where it did not match its digest over there."""
-        async with aclosing(self._put_parts(digest, chunks)) as parts:
-            reply = await self._bulk.upload(PutRequest(digest, size, offset), parts)
+        sizes: deque[int] = deque()
+        done = offset
+
+        def consumed() -> None:
+            nonlocal done
+            if sizes:
+                done += sizes.popleft()
+                arrived(done)
+
+        async with aclosing(self._put_parts(digest, chunks, sizes)) as parts:
+            reply = await self._bulk.upload(PutRequest(digest, size, offset), parts, consumed)
         return _expect(reply, PutReply).is_good
 
     async def apply(self, steps: Sequence[Step]) -> Sequence[Result]:
@@ -185,11 +198,14 @@ class RemoteReplica:
         """Have a version brought back there. Raises Refusal where there is no such one."""
         return _expect(await self._control.request(RestoreRequest(version)), RestoreReply).version
 
-    async def _put_parts(self, digest: Digest, chunks: AsyncIterator[bytes]) -> AsyncGenerator[Message, None]:
+    async def _put_parts(
+        self, digest: Digest, chunks: AsyncIterator[bytes], sizes: deque[int]
+    ) -> AsyncGenerator[Message, None]:
         async for chunk in chunks:
             for start in range(0, len(chunk), CHUNK_BYTES):
                 data = chunk[start : start + CHUNK_BYTES]
                 self._tally(digest, len(data))
+                sizes.append(len(data))
                 yield Chunk(data)
         yield Chunk(b"")
 

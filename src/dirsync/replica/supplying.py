@@ -23,6 +23,7 @@ from dirsync.disk.root import fingerprint_of
 from dirsync.errors import DiskError, Refusal
 from dirsync.limits import CHUNK_BYTES, INLINE_BYTES_MAX
 from dirsync.replica.capturing import HeldStates
+from dirsync.replica.interface import Arrived, unheard
 from dirsync.replica.keeping import Versions
 from dirsync.replica.site import Site
 from dirsync.replica.turns import Turns
@@ -150,7 +151,9 @@ class Contents:
             return None
         return ContentOfVersion(kept.id, kept.entry)
 
-    async def put(self, digest: Digest, size: int, offset: int, chunks: AsyncIterator[bytes]) -> bool:
+    async def put(
+        self, digest: Digest, size: int, offset: int, chunks: AsyncIterator[bytes], arrived: Arrived = unheard
+    ) -> bool:
         """Receive content into staging. An interruption leaves what has arrived, to be resumed. Raises DiskError."""
         async with self._turns.of([digest]):
             threads, staging = self._site.threads, self._site.ground.staging
@@ -159,19 +162,21 @@ class Contents:
                 return True
             receiving = staging.receive(digest, size, offset)
             try:
-                await self._receive(receiving, chunks)
+                await self._receive(receiving, chunks, offset, arrived)
                 return await threads.bulk(receiving.finish)
             finally:
                 # Waits for a call that is under way: the next transfer of this content finds everything given back.
                 await threads.surely(receiving.abandon)
 
-    async def _receive(self, receiving: Receiving, chunks: AsyncIterator[bytes]) -> None:
+    async def _receive(self, receiving: Receiving, chunks: AsyncIterator[bytes], offset: int, arrived: Arrived) -> None:
         gathered: list[bytes] = []
         size = 0
         try:
             async for chunk in chunks:
                 gathered.append(chunk)
                 size += len(chunk)
+                offset += len(chunk)
+                arrived(offset)
                 if size >= _HOP_BYTES:
                     whole, gathered, size = b"".join(gathered), [], 0
                     await self._site.threads.bulk(partial(receiving.write, whole))
