@@ -21,10 +21,12 @@ from dirsync.core.reports import Applied, Failed, Step
 from dirsync.core.versions import Why
 from dirsync.disk.kept import KeptArea, path_hash
 from dirsync.disk.reading import digest_of
+from dirsync.disk.root import Root
+from dirsync.disk.staging import Staging
 from dirsync.errors import DiskError, Refusal, StateError
 from dirsync.limits import KEPT_BYTES_MIN
 from dirsync.replica.keeping import Versions
-from dirsync.replica.site import Site
+from dirsync.replica.site import Ground, Site
 from dirsync.store import leaving_names, version_rows
 from dirsync.store.database import Database
 from tests.replica.local_ground import local_ground, rel
@@ -203,6 +205,26 @@ def test_a_file_that_cannot_be_removed_is_tried_again(tmp_path, monkeypatch):
         monkeypatch.undo()
         at.clear()
         at.agree()
+
+
+def test_a_move_that_a_power_cut_took_back_is_made_again(tmp_path):
+    """The version was recorded although a sync had failed; its name is nowhere but in that row."""
+    with cellar(tmp_path / "state") as at:
+        number = at.keep("f", 3)
+        (file,) = at.site.kept.files()
+        root = Root.open(str(tmp_path))
+        staging = Staging(root, at.site.state)
+        aside, name = staging.reserve(rel("f"))
+        os.rename(tmp_path / "state" / "versions" / file, name, dst_dir_fd=aside)
+        staging.close()
+    with cellar(tmp_path / "state") as at:
+        staging = Staging(root, at.site.state)
+        at.versions.adopt(Ground(root, staging))
+        assert at.numbers() == [number + 1]
+        at.agree()
+        assert os.listdir(tmp_path / "state" / "staging") == []
+        staging.close()
+        root.close()
 
 
 def test_what_could_not_be_recorded_is_recorded_with_the_next_in_its_order(tmp_path, monkeypatch):

@@ -156,10 +156,13 @@ class Versions:
         hashes: dict[bytes, RelPath] = {}
         with self._site.database.transaction() as connection:
             leaving = leaving_names.load(connection)
+            # Where a sync had failed, a power cut may have undone the move of a file whose version is recorded.
+            missing = version_rows.files(connection) - self._site.kept.files()
+            moving = version_rows.paths_of(connection, missing)
 
         def path_of(hashed: bytes) -> RelPath | None:
             if not hashes:
-                hashes.update((path_hash(path), path) for path in (*self._site.index.known, *leaving))
+                hashes.update((path_hash(path), path) for path in (*self._site.index.known, *leaving, *moving))
             return hashes.get(hashed)
 
         strays: list[Kept] = []
@@ -167,16 +170,14 @@ class Versions:
             if stray.path is not None:
                 self._keep(stray, stray.path, strays)
         self._sync()
-        present = self._site.kept.files()
         with self._site.database.transaction() as connection:
-            # Where a sync had failed, a power cut has undone the rename: the content is where it stood before.
-            version_rows.forget(connection, version_rows.files(connection) - present)
             recorded = version_rows.files(connection).union(version_rows.discarded(connection))
         self._is_name_noted = bool(leaving)
         self.record([*strays, *self._site.kept.orphans(recorded | {kept.file for kept in strays}, path_of)])
-        if leaving and not self._unrecorded:
+        if (leaving or missing) and not self._unrecorded:
             with self._site.database.transaction() as connection:
                 leaving_names.remove(connection, leaving)
+                version_rows.forget(connection, missing)
         with suppress(DiskError):  # it cannot be removed now; it is after the next apply
             ground.staging.tidy()
 

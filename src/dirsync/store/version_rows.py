@@ -118,6 +118,12 @@ def files(connection: sqlite3.Connection) -> set[str]:
     return {file for (file,) in connection.execute("SELECT file FROM versions")}
 
 
+def paths_of(connection: sqlite3.Connection, files: Iterable[str]) -> set[RelPath]:
+    """Return the paths of the versions that have these files. Raises BadRow."""
+    rows = (connection.execute("SELECT path FROM versions WHERE file = ?", (file,)).fetchone() for file in files)
+    return {from_path(row[0]) for row in rows if row is not None}
+
+
 def total_size(connection: sqlite3.Connection) -> int:
     """Return the bytes of all versions together, as `VersionRow.size` counts them."""
     row: tuple[int] = connection.execute(
