@@ -248,3 +248,69 @@ def test_a_root_that_is_unmounted_or_mounted_over(
             "g": "edited meanwhile",
         }
     assert not deleted(pair)
+
+
+def copy_of_state(pair: Pair, role: str) -> Path:
+    """Copy the state of a stopped server, as a backup does."""
+    copy = pair.home / f"copy_{role}"
+    shutil.copytree(pair.state / role, copy)
+    return copy
+
+
+def put_back(pair: Pair, role: str, copy: Path) -> None:
+    """Restore the state of a stopped server from a copy."""
+    shutil.rmtree(pair.state / role)
+    shutil.copytree(copy, pair.state / role)
+
+
+@pytest.mark.parametrize("roles", ["a", "b", "ab"])
+def test_a_state_restored_from_an_older_copy_deletes_nothing(live: Pair, roles: str) -> None:
+    tree = fill(live)
+    live.stop()
+    copies = {role: copy_of_state(live, role) for role in roles}
+    live.start("b", "a")
+    (live.a / "d" / "f0").unlink()
+    put(live.b / "later", "made after the copy", 50)
+    put(live.b / "d" / "f1", "edited after the copy", 50)
+    settled = live.settle()
+    assert settled.keys() == tree.keys() - {b"d/f0"} | {b"later"}
+    live.stop()
+    for role, copy in copies.items():
+        put_back(live, role, copy)
+    if roles != "ab":
+        # What stands in the older archive stands again at one side: no wish to delete it.
+        put(live.a / "d" / "f0", "0", 0)
+    live.start("b", "a")
+    after = live.settle()
+    assert after.keys() == settled.keys() | ({b"d/f0"} if roles != "ab" else set())
+    assert after[b"d/f1"] == settled[b"d/f1"]
+    assert not live.server_a.events("synced", change="deleted")
+    reasons = [str(event["reason"]) for event in live.server_a.events("notice")]
+    assert any("older than" in reason for reason in reasons) is (roles == "a")
+    (live.a / "later").unlink()
+    assert b"later" not in live.settle(), "it is an ordinary pair again"
+    live.stop()
+    live.start("b", "a")
+    assert not [event for event in live.server_a.events("notice") if "older than" in str(event["reason"])]
+
+
+@pytest.mark.parametrize("role", ["a", "b"])
+def test_the_state_of_another_pair(live: Pair, role: str, tmp_path: Path) -> None:
+    tree = fill(live)
+    live.stop()
+    (tmp_path / "other").mkdir()
+    other = Pair(tmp_path / "other")
+    put(other.a / "d" / "f0", "0", 0)
+    put(other.a / "x", "another x", 1)
+    put(other.a / "y", "of the other pair", 1)
+    try:
+        other.start("b", "a")
+        other.settle()
+        other.stop()
+    finally:
+        other.close()
+    put_back(live, role, other.state / role)
+    live.start("b", "a")
+    assert live.settle() == tree
+    assert not deleted(live)
+    assert live.running[role].events("paused")

@@ -32,18 +32,43 @@ def test_the_partners_are_remembered_by_role(database):
     assert identity.partner(database, Role.B) == b"b"
 
 
-def test_each_start_counts_one_up_also_past_one_byte(database):
-    assert [identity.next_epoch(database) for _ in range(300)] == list(range(1, 301))
+def test_a_state_knows_its_epochs_and_no_later_ones(database, tmp_path):
+    assert identity.has_epoch(database, 0)
+    epochs = [identity.new_epoch(database) for _ in range(20)]
+    assert len(set(epochs)) == 20
+    assert all(identity.has_epoch(database, epoch) for epoch in epochs)
+    copy = Database.open(tmp_path / "copy")
+    with database.transaction() as old, copy.transaction() as new:
+        new.executemany(
+            "INSERT OR REPLACE INTO meta VALUES (?, ?)", old.execute("SELECT key, value FROM meta").fetchall()
+        )
+    later = identity.new_epoch(database)
+    identity.new_epoch(copy)
+    assert not identity.has_epoch(copy, later)
+    assert identity.has_epoch(copy, epochs[-1])
+    copy.close()
+
+
+def test_of_very_many_epochs_the_last_are_known(database, monkeypatch):
+    monkeypatch.setattr(identity, "_EPOCHS_MAX", 3)
+    epochs = [identity.new_epoch(database) for _ in range(5)]
+    assert [identity.has_epoch(database, epoch) for epoch in epochs] == [False, False, True, True, True]
+
+
+def test_the_epoch_of_the_other_server_is_remembered(database):
+    assert identity.seen_epoch(database) == 0
+    identity.learn_epoch(database, 2**62)
+    assert identity.seen_epoch(database) == 2**62
 
 
 def test_all_of_it_survives_a_restart(tmp_path):
     database = Database.open(tmp_path)
     made = identity.make_pair_id(database)
     identity.learn_partner(database, Role.B, b"b")
-    identity.next_epoch(database)
+    epoch = identity.new_epoch(database)
     database.close()
     database = Database.open(tmp_path)
     assert identity.pair_id(database) == made
     assert identity.partner(database, Role.B) == b"b"
-    assert identity.next_epoch(database) == 2
+    assert identity.has_epoch(database, epoch)
     database.close()

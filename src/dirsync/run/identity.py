@@ -13,7 +13,10 @@ from dirsync.store.database import Database
 _ID_BYTES = 16
 _PAIR = "pair_id"
 _PARTNER = "partner_"
-_EPOCH = "epoch"
+_EPOCHS = "epoch"
+_EPOCH_BYTES = 8
+_EPOCHS_MAX = 1000
+_SEEN = "epoch_of_a"
 _MACHINE_FILES = (Path("/etc/machine-id"), Path("/var/lib/dbus/machine-id"))
 
 
@@ -51,12 +54,36 @@ def learn_partner(database: Database, role: Role, replica_id: bytes) -> None:
         meta.put(connection, f"{_PARTNER}{role}", replica_id)
 
 
-def next_epoch(database: Database) -> int:
-    """Count this start of the server, and return the count."""
+def new_epoch(database: Database) -> int:
+    """Begin another epoch of this state, as each start of the server does, and return its random number."""
+    epoch = secrets.randbits(62) + 1
     with database.transaction() as connection:
-        epoch = int.from_bytes(meta.get(connection, _EPOCH) or b"\0") + 1
-        meta.put(connection, _EPOCH, epoch.to_bytes(8))
-        return epoch
+        known = (meta.get(connection, _EPOCHS) or b"") + epoch.to_bytes(_EPOCH_BYTES)
+        meta.put(connection, _EPOCHS, known[-_EPOCH_BYTES * _EPOCHS_MAX :])
+    return epoch
+
+
+def has_epoch(database: Database, epoch: int) -> bool:
+    """Return whether this state has had that epoch; 0 is none.
+
+    One that it does not know was begun by a later state: this one was restored from an older copy.
+    """
+    with database.transaction() as connection:
+        known = meta.get(connection, _EPOCHS) or b""
+    parts = {known[place : place + _EPOCH_BYTES] for place in range(0, len(known), _EPOCH_BYTES)}
+    return epoch == 0 or epoch.to_bytes(_EPOCH_BYTES) in parts
+
+
+def seen_epoch(database: Database) -> int:
+    """Return the epoch in which Server A was last seen here; 0 where it never was."""
+    with database.transaction() as connection:
+        return int.from_bytes(meta.get(connection, _SEEN) or b"\0")
+
+
+def learn_epoch(database: Database, epoch: int) -> None:
+    """Remember the epoch in which Server A was seen."""
+    with database.transaction() as connection:
+        meta.put(connection, _SEEN, epoch.to_bytes(_EPOCH_BYTES))
 
 
 def machine_id() -> str:

@@ -50,6 +50,10 @@ from dirsync.wire.messages import (
     Welcome,
 )
 
+_OLDER = (
+    "the state of Server A is older than the one that Server B has met (restored from a copy?): both directories are"
+    " compared as if for the first time, and nothing counts as deleted"
+)
 _PATIENCE_SECONDS = 1.0
 """How long Server B may be unreachable before that is announced."""
 
@@ -134,7 +138,7 @@ class _LinkToB:
         self._journal = journal
         self._tally = tally
         self._emit = emit
-        self._epoch = identity.next_epoch(database)
+        self._epoch = identity.new_epoch(database)
         self._said = ""
         self._apart_since = asyncio.get_running_loop().time()
 
@@ -202,7 +206,10 @@ class _LinkToB:
         self._emit(EventName.CONNECTED, None, {"peer": Role.B.value, "reason": "Server B answered"})
         reason = "the server ends"
         try:
-            await _unless_ended(attach(self._coordinator, self._database, remote, welcome.replica_id), bulk)
+            is_older = not await asyncio.to_thread(identity.has_epoch, self._database, welcome.seen_epoch)
+            if is_older:
+                self._emit(EventName.NOTICE, None, {"reason": _OLDER})
+            await _unless_ended(attach(self._coordinator, self._database, remote, welcome.replica_id, is_older), bulk)
         except DirsyncError as error:
             reason = str(error)
             raise
@@ -234,9 +241,11 @@ async def _unless_ended(work: Coroutine[None, None, None], bulk: Connection) -> 
     working.result()
 
 
-async def attach(coordinator: Coordinator, database: Database, replica: FullReplica, replica_id: bytes) -> None:
-    """Attach a replica; if the archive was made with another one, nothing it lacks counts as deleted."""
-    if await asyncio.to_thread(identity.partner, database, replica.role) != replica_id:
+async def attach(
+    coordinator: Coordinator, database: Database, replica: FullReplica, replica_id: bytes, is_older: bool = False
+) -> None:
+    """Attach a replica; if the archive was made with another one, or is older, nothing it lacks counts as deleted."""
+    if is_older or await asyncio.to_thread(identity.partner, database, replica.role) != replica_id:
         await coordinator.first_run(replica.role)
         await asyncio.to_thread(identity.learn_partner, database, replica.role, replica_id)
     await coordinator.attach(replica.role, replica)

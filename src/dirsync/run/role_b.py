@@ -48,7 +48,8 @@ class _ServerB:
         self._database = database
         self._replica = replica
         self._emit = emit
-        self._epoch = identity.next_epoch(database)
+        self._epoch = identity.new_epoch(database)
+        self._seen_epoch = identity.seen_epoch(database)
 
     def welcome(self, hello: Hello) -> Welcome | Denied:
         root = self._replica.root_identity
@@ -66,11 +67,14 @@ class _ServerB:
             time_ns=time.time_ns(),
             machine=machine,
             root=place,
+            seen_epoch=self._seen_epoch,
         )
 
     async def begin(self, hello: Hello) -> None:
         """Take over what Server A decides: the pair we belong to, and what is ignored."""
         await asyncio.to_thread(identity.learn_pair_id, self._database, hello.pair_id)
+        await asyncio.to_thread(identity.learn_epoch, self._database, hello.epoch)
+        self._seen_epoch = hello.epoch
         await self._replica.set_ignore(hello.ignore)
 
     def announce(self, is_connected: bool, reason: str) -> None:

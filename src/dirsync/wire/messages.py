@@ -45,7 +45,10 @@ class Hello:
 
 @dataclass(frozen=True, slots=True)
 class Welcome:
-    """The listener accepts. Only now is anybody connected. `root` is device and inode of the directory."""
+    """The listener accepts. Only now is anybody connected. `root` is device and inode of the directory.
+
+    `seen_epoch` is the epoch in which it last served whoever says hello; 0 where it never did.
+    """
 
     major: int
     minor: int
@@ -57,6 +60,7 @@ class Welcome:
     capabilities: tuple[str, ...] = ()
     machine: str = ""
     root: tuple[int, int] = (0, 0)
+    seen_epoch: int = 0
 
 
 @dataclass(frozen=True, slots=True)
