@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from dirsync.core.entry import Role
+from dirsync.core.entry import Problem, Role
 from dirsync.core.events import EventName
-from dirsync.core.reports import Failed
+from dirsync.core.reports import Failed, Refused
 from dirsync.errors import DiskError, Refusal, RemoteProtocolError, StateError, Unreachable
 from tests.support.coordinated import World
 from tests.support.trees import at
@@ -92,6 +92,28 @@ async def test_an_update_that_cannot_be_applied_stops_only_its_own_drain(tmp_pat
         # Nothing is at work any more, and whoever waits is told so.
         async with asyncio.timeout(10):
             await world.coordinator.wait_in_sync()
+        assert await unlock(world) == 2
+        await world.settle()
+
+
+@in_virtual_time
+async def test_a_program_that_is_saving_at_a_does_not_stop_the_drain(tmp_path):
+    async with World(tmp_path) as world:
+        await locked(world)
+        await queued(world, b"1", b"2")
+        world.a.gives(X, *[Refused(Problem("it is being changed"))] * 2)
+        assert await unlock(world) == 2
+        await world.settle()
+
+
+@in_virtual_time
+async def test_a_file_at_a_that_stays_unreadable_stops_the_drain_with_its_reason(tmp_path):
+    async with World(tmp_path) as world:
+        await locked(world)
+        await queued(world, b"1", b"2")
+        world.a.gives(X, *[Refused(Problem("permission denied"))] * 4)
+        with pytest.raises(Refusal, match="permission denied; 2 updates stay held"):
+            await unlock(world)
         assert await unlock(world) == 2
         await world.settle()
 

@@ -91,6 +91,8 @@ class HoldIntake:
         # the start, whose place among B's is not known before B was compared too.
         self._unsent: list[_Taken] = []
         self._is_met = False
+        # Where the content of a capture is refused: whether some of it was there.
+        self._is_damaged = False
 
     @property
     def is_empty(self) -> bool:
@@ -197,9 +199,11 @@ class HoldIntake:
             # The replica reports the state, and those after it, again when it is back.
             self._broken[taken.role] = taken.session
         except Refusal as error:
-            # Its content is not there any more, so it never will be an update.
-            self._complain(str(error))
-            self._trouble = ""
+            # Its content is not there any more, so it never will be an update. One of which nothing is there was
+            # captured for an earlier lock: what this lock found has been captured anew.
+            if self._is_damaged:
+                self._complain(str(error))
+                self._trouble = ""
             await self._release_quietly(taken)
 
     def _complain(self, reason: str) -> None:
@@ -320,6 +324,7 @@ class HoldIntake:
     async def _captured(self, taken: _Taken) -> AsyncIterator[bytes]:
         entry = taken.change.found
         assert isinstance(entry, File)
+        self._is_damaged = taken.change.content is not None
         if taken.change.content is not None:
             yield taken.change.content
         else:
@@ -327,6 +332,7 @@ class HoldIntake:
             if replica is None:
                 raise Unreachable(f"server {taken.role.value} is not connected")
             async for chunk in replica.supply(ContentOfCapture(taken.change.capture, entry), 0):
+                self._is_damaged = True
                 yield chunk
 
     async def _release(self, taken: _Taken) -> None:

@@ -23,6 +23,8 @@ from dirsync.store.hold_rows import UpdateRow
 
 _SURPRISES_MAX = 20
 """How often in a row directory_a's file may change under one apply before the drain stops with a reason."""
+_PROBLEMS_MAX = 3
+"""How often in a row it may be unreadable: a program that saves just now is no reason to stop."""
 
 
 class HoldQueue:
@@ -162,7 +164,7 @@ class HoldQueue:
                     return self._applied_count
                 if self._head is None:
                     self._head = self._queue.get_nowait()
-                is_done = await self._try_head(self._head)
+                is_done = await self._try_head(self._head, surprises)
                 surprises = 0 if is_done else surprises + 1
                 if surprises > _SURPRISES_MAX:
                     await self._fail("the file at A is being changed all the time")
@@ -180,8 +182,11 @@ class HoldQueue:
             if not waiter.done():
                 waiter.set_result(applied)
 
-    async def _try_head(self, number: int) -> bool:
-        """Apply the head; False where something else than recorded stands in directory_a. Holds the mutex."""
+    async def _try_head(self, number: int, surprises: int) -> bool:
+        """Apply the head; False where something else than recorded stands in directory_a. Holds the mutex.
+
+        `surprises` counts the tries before this one.
+        """
         if not self.hold.updates or self.hold.updates[0].id != number:
             # The intake found it applied and recorded that.
             self._head = None
@@ -197,7 +202,9 @@ class HoldQueue:
         match result:
             case Applied():
                 self._head = None
-            case Refused(found=Untracked(reason) | Problem(reason)):
+            case Refused(found=Untracked(reason)):
+                await self._fail(reason)
+            case Refused(found=Problem(reason)) if surprises >= _PROBLEMS_MAX:
                 await self._fail(reason)
             case Refused():
                 return False

@@ -11,7 +11,7 @@ from dirsync.core.events import EventName
 from dirsync.core.reports import Back, Lost
 from dirsync.disk.root import Root
 from dirsync.disk.staging import Staging
-from dirsync.errors import DiskError, RootLost, StateError
+from dirsync.errors import DiskError, RootLost
 from dirsync.limits import SCAN_INTERVAL_SECONDS
 from dirsync.replica.identity import Identity, identify
 from dirsync.replica.index import Index
@@ -82,7 +82,7 @@ class Footing:
         while True:
             try:
                 identity = await self.gain()
-            except (RootLost, DiskError, StateError):
+            except (RootLost, DiskError):
                 await asyncio.sleep(_RETRY_SECONDS)
             else:
                 break
