@@ -5,14 +5,15 @@ nothing outside is touched.
 """
 
 import os
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from itertools import count
+from pathlib import Path
 
 import pytest
 
-from dirsync.core.entry import Directory
 from dirsync.core.fingerprint import Known
 from dirsync.core.reports import Failed, Refused
 from dirsync.disk.apply import Batch, Done, Prepared
@@ -22,10 +23,12 @@ from tests.disk.applies import (
     NEW,
     NEW_CONTENT,
     delete,
+    directory_bits,
     file_to_directory,
     file_to_link,
     is_ignored,
     kept_value,
+    link_to_file,
     new_metadata,
     rename_from,
     replace_file,
@@ -86,19 +89,22 @@ class Disturbed:
         return observed(probe(self.stage.bench.root, self.prepared.action.path, known, is_forced=True))
 
 
-def _disturb(stage: Stage, prepare: Callable[[Stage], Prepared], intruder: Intruder, window: int) -> Disturbed:
-    """Do the apply; the intruder acts once, before its call number `window` or as soon after as it can."""
+def _disturb(stage: Stage, prepare: Callable[[Stage], Prepared], *intruders: tuple[Intruder, int]) -> Disturbed:
+    """Do the apply; each intruder acts once, before the call with its number or as soon after as it can."""
     prepared = prepare(stage)
+    waiting = list(intruders)
     before = None
 
     def act(number: int, name: str) -> None:
         nonlocal before
-        if before is None and number >= window:
+        if waiting and number >= waiting[0][1]:
             with suppress(BlockingIOError):  # kept out by a lease: it waits
-                intruder(stage)
-                before = name
+                waiting[0][0](stage)
+                waiting.pop(0)
+                before = None if waiting else name
 
-    with stage.writer_of_old() if intruder is NEEDS_A_FILE else nullcontext():
+    needs_writer = any(intruder is NEEDS_A_FILE for intruder, _ in intruders)
+    with stage.writer_of_old() if needs_writer else nullcontext():
         with at_each_system_call(act):
             batch = stage.bench.apply_all(prepared, is_ignored=is_ignored)
         return Disturbed(stage, prepared, batch, before)
@@ -109,7 +115,7 @@ def _all_windows(
 ) -> Iterator[Disturbed]:
     """Do the apply as often as it has windows, the intruder in another one each time; the last time after all."""
     for window in count():
-        disturbed = _disturb(stages(), prepare, intruder, window)
+        disturbed = _disturb(stages(), prepare, (intruder, window))
         yield disturbed
         if disturbed.before is None:
             assert window > 10
@@ -149,6 +155,69 @@ def test_every_window_elsewhere(
     assert [each for each in broken if each[1] not in admitted] == []
 
 
+TWICE = (Stage.replace, Stage.write_in_place, Stage.delete, Stage.make_a_directory, Stage.make_a_link, Stage.move_away)
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("second", TWICE, ids=lambda each: each.__name__)
+@pytest.mark.parametrize("first", TWICE, ids=lambda each: each.__name__)
+@pytest.mark.parametrize(
+    "prepare", [replace_file, delete, rename_from, file_to_directory], ids=lambda each: each.__name__
+)
+def test_every_pair_of_windows(
+    prepare: Callable[[Stage], Prepared], first: Intruder, second: Intruder, stages: Callable[[], Stage]
+) -> None:
+    """Two changes, one while the surprise of the other is being put back."""
+    broken = []
+    for window in count():
+        for distance in count():
+            run = _disturb(stages(), prepare, (first, window), (second, window + distance))
+            if problems := run.problems():
+                broken.append((window, distance, run.before, problems))
+            if run.before is None:
+                break
+        if distance == 0:
+            break
+    assert window > 10
+    assert not broken
+
+
+def _shown(path: Path) -> object:
+    """Return what a reader finds at a name."""
+    try:
+        mode = path.lstat().st_mode
+        if stat.S_ISREG(mode):
+            return path.read_bytes()
+        return os.readlink(path) if stat.S_ISLNK(mode) else "a directory"
+    except FileNotFoundError:
+        return None
+
+
+@pytest.mark.parametrize(
+    ("prepare", "shown"),
+    [
+        (replace_file, {b"old", NEW_CONTENT}),
+        (new_metadata, {b"old"}),
+        (file_to_directory, {b"old", "a directory"}),
+        (file_to_link, {b"old", "target"}),
+        (link_to_file, {"old", NEW_CONTENT}),
+        (directory_bits, {"a directory"}),
+    ],
+    ids=lambda each: getattr(each, "__name__", ""),
+)
+def test_a_reader_sees_the_old_or_the_new_in_every_window(
+    prepare: Callable[[Stage], Prepared], shown: set[object], stages: Callable[[], Stage]
+) -> None:
+    stage = stages()
+    prepared = prepare(stage)
+    seen = set()
+    with at_each_system_call(lambda *_: seen.add(_shown(stage.name))):
+        outcome = stage.bench.apply_one(prepared)
+    assert isinstance(outcome, Done)
+    assert seen == shown
+
+
 def test_ignored_leftovers_are_told_although_their_directory_had_to_stay(bench: Bench) -> None:
     bench.make("d/one.tmp", b"one")
     prepared = bench.prepare("d", bench.known("d"), None)
@@ -164,15 +233,6 @@ def test_ignored_leftovers_are_told_although_their_directory_had_to_stay(bench: 
     assert late
     assert batch.outcomes == [Failed("the directory is not empty")]
     assert [(each.path, bench.kept_content(each.file)) for each in batch.kept] == [(b"d/one.tmp", b"one")]
-
-
-def test_a_file_that_becomes_a_directory_is_never_absent(bench: Bench) -> None:
-    prepared = bench.prepare("f", bench.make("f"), Directory(0o755))
-    seen = []
-    with at_each_system_call(lambda *_: seen.append(bench.at("f").exists())):
-        assert isinstance(bench.apply_one(prepared), Done)
-    assert len(seen) > 10
-    assert all(seen)
 
 
 def test_nobody_writes_to_a_new_file_before_its_stat_is_taken(bench: Bench) -> None:

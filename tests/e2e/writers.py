@@ -26,12 +26,17 @@ Save = Callable[[Path, str], None]
 
 @dataclass(frozen=True)
 class Writer:
-    """A way to save. `leaves`: suffixes of the names it leaves behind; `removes`: the name is gone for a moment."""
+    """A way to save.
+
+    `leaves`: suffixes of the names it leaves behind. `removes`: the name is gone for a moment. `is_stepwise`: done by
+    several programs that each close the file, so that each step leaves a state of its own.
+    """
 
     name: str
     save: Save
     leaves: tuple[str, ...] = ()
     removes: bool = False
+    is_stepwise: bool = False
 
 
 def text(word: str) -> str:
@@ -369,7 +374,7 @@ MORE_WRITERS = (
     Writer("mv", _mv),
     Writer("install", _install, removes=True),
     Writer("dd conv=notrunc", _dd_in_place),
-    Writer("truncate, and append", _shrink_and_grow),
+    Writer("truncate, and append", _shrink_and_grow, is_stepwise=True),
     Writer("tar", _tar, removes=True),
     Writer("unzip", _unzip, removes=True),
     Writer("VS Code", _vs_code),
@@ -378,7 +383,7 @@ MORE_WRITERS = (
     Writer("browser", _browser),
     Writer("Finder or Explorer", _finder_or_explorer, removes=True),
     Writer("paste", _paste, removes=True),
-    Writer("punches a hole", _punched),
+    Writer("punches a hole", _punched, is_stepwise=True),
     Writer("exchanges", _exchanged, removes=True),
 )
 """The rest of the table."""

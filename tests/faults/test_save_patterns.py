@@ -74,12 +74,14 @@ def test_twenty_saves(pair: Pair, role: str, writer: Writer) -> None:
             wait_until(lambda: _content(far / "text") == whole, f"save {number}")  # noqa: B023
     tree = pair.settle()
     assert tree.keys() == {b"text", *(b"text" + suffix.encode() for suffix in writer.leaves)}
-    states = {base64.b64decode(state) for state in seen["states"]}
-    assert [state[:80] for state in states if not is_whole(state)] == []
-    assert states <= left
     assert seen["reads"] > TIMES
     assert writer.removes or seen["absent"] == 0
     assert {name: len(_said(pair, name)) for name in said} == said
+    if writer.is_stepwise:
+        return
+    states = {base64.b64decode(state) for state in seen["states"]}
+    assert [state[:80] for state in states if not is_whole(state)] == []
+    assert states <= left
 
 
 def _said(pair: Pair, name: str) -> list[object]:
