@@ -15,6 +15,7 @@ from dirsync.disk.probe import Settled, probe
 from dirsync.disk.reading import digest_of
 from dirsync.disk.root import Root
 from dirsync.disk.staging import Staged, Staging
+from dirsync.disk.unlocking import Unlocking
 
 OLD_NS = 1_600_000_000_123_456_789
 
@@ -31,6 +32,7 @@ class Bench:
         self.root = Root.open(str(directory))
         self.staging = Staging(self.root, state)
         self.kept = KeptArea(state)
+        self.unlocking = Unlocking(self.root, state)
 
     def close(self) -> None:
         self.staging.close()
@@ -89,7 +91,7 @@ class Bench:
         is_ignored: Callable[[RelPath, bool], bool] = lambda *_: False,
         note_names: Callable[[Sequence[RelPath]], None] = lambda _: None,
     ) -> Batch:
-        return apply_batch(self.root, self.staging, self.kept, prepared, is_ignored, note_names)
+        return apply_batch(self.root, self.staging, self.kept, self.unlocking, prepared, is_ignored, note_names)
 
     def apply_one(self, prepared: Prepared) -> Outcome:
         return self.apply(prepared)[0]

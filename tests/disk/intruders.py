@@ -53,7 +53,7 @@ class Stage:
     # The intruders
 
     def write_in_place(self) -> None:
-        if self.name.is_dir():
+        if self.name.is_dir() or self.name.is_symlink():
             return
         before = self.present()
         _overwrite(self.name, b"theirs")

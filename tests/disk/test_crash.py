@@ -1,7 +1,11 @@
 """A process that dies between any two system calls of an apply: nothing is torn, and nothing is lost."""
 
 import os
+import shutil
+import stat
+import tempfile
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -11,6 +15,7 @@ from dirsync.core.paths import RelPath
 from dirsync.disk.kept import KeptArea
 from dirsync.disk.root import Root
 from dirsync.disk.staging import Staging
+from dirsync.disk.unlocking import Unlocking
 from tests.disk.bench import OLD_NS, Bench, file_entry
 from tests.support.windows import at_each_system_call
 
@@ -98,3 +103,37 @@ def test_a_crash_anywhere_in_a_rename(bench: Bench) -> None:
         bench.at(name).unlink()
         points += 1
     assert points > 3
+
+
+def _as_nobody() -> None:
+    if os.geteuid() == 0:
+        os.setresuid(65534, 65534, 65534)
+
+
+def test_a_crash_anywhere_leaves_no_read_only_directory_open() -> None:
+    """As a user without special rights: root needs no directory opened."""
+    with tempfile.TemporaryDirectory(prefix="dirsync-") as home:
+        if os.geteuid() == 0:
+            os.chown(home, 65534, 65534)
+        points = 0
+        died = True
+        while died:
+
+            def work() -> None:
+                _as_nobody()
+                bench = Bench(Path(home, "root"), Path(home, "state"))
+                known = bench.make("d/f")
+                bench.at("d").chmod(0o500)
+                bench.apply_one(bench.prepare("d/f", known, NEW, b"new"))
+
+            died = _dies(points, work)
+            root = Path(home, "root")
+            if (root / "d").exists() and stat.S_IMODE((root / "d").stat().st_mode) != 0o755:
+                with closing(Root.open(str(root))) as opened:
+                    Unlocking(opened, Path(home, "state"))
+                assert stat.S_IMODE((root / "d").stat().st_mode) == 0o500
+                assert os.listdir(Path(home, "state", "opened")) == []
+            for path in Path(home).iterdir():
+                shutil.rmtree(path)
+            points += 1
+    assert points > 60

@@ -16,11 +16,12 @@ from dirsync.core.paths import RelPath
 from dirsync.core.plan import Action
 from dirsync.disk import spool  # noqa: F401 - every module of the disk level is to be patched
 from dirsync.disk.apply import Done, Prepared, apply_batch
-from dirsync.disk.kept import KeptArea
+from dirsync.disk.kept import KeptArea, entry_at
 from dirsync.disk.probe import Settled, probe
 from dirsync.disk.reading import digest_of
 from dirsync.disk.root import Root
 from dirsync.disk.staging import Staging
+from dirsync.disk.unlocking import Unlocking
 from tests.sim.disk import Killed, SimDisk
 from tests.sim.modules import SimPath
 from tests.sim.patching import simulated
@@ -134,8 +135,10 @@ class Run:
 
     def _opened(self):
         root = Root.open("/sim/a/root")
-        state = SimPath("/sim/a/far/state" if self._scenario.is_far else "/sim/a/state")
-        return root, Staging(root, state), KeptArea(state)
+        return root, Staging(root, self._state()), KeptArea(self._state())
+
+    def _state(self):
+        return SimPath("/sim/a/far/state" if self._scenario.is_far else "/sim/a/state")
 
     @staticmethod
     def _close(opened):
@@ -149,7 +152,7 @@ class Run:
         self._disk.before_call = self._before_call
         try:
             prepared = [*self._steps(staging, known), *self._moves(known)]
-            self.outcomes = apply_batch(root, staging, kept, prepared)
+            self.outcomes = apply_batch(root, staging, kept, Unlocking(root, self._state()), prepared).outcomes
         except Killed:
             pass
         finally:
@@ -197,7 +200,7 @@ class Run:
         opened = self._opened()
         _, staging, kept = opened
         for stray in staging.recover(lambda _: RelPath(b"somewhere")):
-            if isinstance(stray.entry, File):
+            if isinstance(entry_at(stray.directory, stray.name), File):
                 number = system.open(stray.name, os.O_RDONLY, dir_fd=stray.directory)
                 self.kept.add(system.read(number, 1 << 20))
                 system.close(number)

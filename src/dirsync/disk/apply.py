@@ -21,7 +21,7 @@ from dirsync.disk.root import Root
 from dirsync.disk.staging import Staging
 from dirsync.disk.steps import Done, Outcome, Prepared, Stepper
 from dirsync.disk.syscalls import has_sync_file_system, sync_file_system
-from dirsync.disk.unlocking import made_writable
+from dirsync.disk.unlocking import Unlocking
 from dirsync.errors import DiskError
 
 __all__ = ["Batch", "Done", "Kept", "Outcome", "Prepared", "apply_batch", "parents_of"]
@@ -47,6 +47,7 @@ def apply_batch(
     root: Root,
     staging: Staging,
     kept: KeptArea,
+    unlocking: Unlocking,
     prepared: Sequence[Prepared],
     is_ignored: IsIgnored = _nothing_ignored,
     note_names: NoteNames = _nothing_noted,
@@ -58,7 +59,7 @@ def apply_batch(
     are kept as well, their names given to `note_names` before, and so is what somebody put in the way of an apply
     that had to be undone. Raises RootLost, before anything was done.
     """
-    batch = _Run(root, staging, kept, is_ignored, note_names, prepared)
+    batch = _Run(root, staging, kept, unlocking, is_ignored, note_names, prepared)
     try:
         root.verify()
         return batch.run()
@@ -72,6 +73,7 @@ class _Run:
         root: Root,
         staging: Staging,
         kept: KeptArea,
+        unlocking: Unlocking,
         is_ignored: IsIgnored,
         note_names: NoteNames,
         prepared: Sequence[Prepared],
@@ -79,6 +81,7 @@ class _Run:
         self._root = root
         self._staging = staging
         self._kept = kept
+        self._unlocking = unlocking
         self._prepared = prepared
         is_few = len(prepared) <= SINGLE_SYNCS_MAX
         self._is_synced_singly = is_few or staging.is_receiving or not has_sync_file_system()
@@ -136,7 +139,7 @@ class _Run:
             try:
                 return self._stepper.step(prepared)
             except PermissionError:
-                with made_writable(self._root, parents_of(prepared.action)) as is_changed:
+                with self._unlocking.made_writable(parents_of(prepared.action)) as is_changed:
                     if not is_changed:
                         raise
                     return self._stepper.step(prepared)

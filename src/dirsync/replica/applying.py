@@ -150,9 +150,8 @@ class Applying:
         if not prepared:
             return _Swapped([], {})
         site = self._site
-        batch = apply_batch(
-            ground.root, ground.staging, site.kept, prepared, site.rules.ignores, self._versions.note_names
-        )
+        parts = (ground.root, ground.staging, site.kept, ground.unlocking)
+        batch = apply_batch(*parts, prepared, site.rules.ignores, self._versions.note_names)
         return _Swapped(batch.outcomes, self._versions.record(batch.kept))
 
     # On the event loop

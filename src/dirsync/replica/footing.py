@@ -11,6 +11,7 @@ from dirsync.core.events import EventName
 from dirsync.core.reports import Back, Lost
 from dirsync.disk.root import Root
 from dirsync.disk.staging import Staging
+from dirsync.disk.unlocking import Unlocking
 from dirsync.errors import DiskError, RootLost
 from dirsync.limits import SCAN_INTERVAL_SECONDS
 from dirsync.replica.identity import Identity, identify
@@ -102,7 +103,8 @@ class Footing:
         root = Root.open(site.directory)
         try:
             identity = identify(site.database, root, site.index.files > 0, site.rules.ignores)
-            return Ground(root, Staging(root, site.state)), identity
+            unlocking = Unlocking(root, site.state)
+            return Ground(root, Staging(root, site.state), unlocking), identity
         except BaseException:
             root.close()
             raise

@@ -12,6 +12,7 @@ from dirsync.core.paths import RelPath
 from dirsync.disk.kept import KeptArea
 from dirsync.disk.root import Root
 from dirsync.disk.staging import Staging
+from dirsync.disk.unlocking import Unlocking
 from dirsync.errors import RootLost
 from dirsync.replica.ignoring import IgnoreRules
 from dirsync.replica.index import Index
@@ -26,6 +27,7 @@ class Ground:
 
     root: Root
     staging: Staging
+    unlocking: Unlocking
 
     def close(self) -> None:
         """Give both back."""
