@@ -52,8 +52,9 @@ async def _nothing_applied(_path):
 class Story:
     """What people do, one after the other; each deed is done once, each question asked until it is answered."""
 
-    def __init__(self, *deeds):
+    def __init__(self, *deeds, while_down=lambda story: None):
         self._deeds = deeds
+        self.while_down = while_down
         self._told = 0
         self._is_begun = False
         self.replicas = {role: LastingReplica(role) for role in Role}
@@ -146,6 +147,7 @@ def _told_with_one_death(directory, make, at):
             is_told = await life.live(story.tell)
         if not is_told:
             assert death.has_come, "the story ended although nobody was killed"
+            story.while_down(story)
             async with Life(directory, story.replicas, Death()) as life:
                 assert await life.live(story.tell), "the next server comes to the end"
                 assert life.queue() == []
@@ -167,9 +169,9 @@ def _told_with_one_cut(directory, make, at):
     return run(tell())
 
 
-def _interrupt(directory, make, check, stride):
-    """Have a story interrupted at every step, or each `stride`-th, in either way, and check the outcome each time."""
-    for tell in (_told_with_one_death, _told_with_one_cut):
+def _interrupt(directory, make, check, stride, ways=(_told_with_one_death, _told_with_one_cut)):
+    """Have a story interrupted at every step, or each `stride`-th, in these ways, and check the outcome each time."""
+    for tell in ways:
         for at in range(1, STEPS_MAX, stride):
             story, death = tell(directory / f"{tell.__name__}{at}", make, at)
             check(story, f"{tell.__name__} at step {at}: {death.steps[-1]}")
@@ -274,3 +276,27 @@ def test_states_that_nobody_waits_for(state: Path, stride: int) -> None:
         assert a == b, step
 
     _interrupt(state, make, check, stride)
+
+
+def test_an_edit_of_a_while_the_server_is_down(state: Path, stride: int) -> None:
+    """What the drain had applied is not applied again on top of it, however soon the kill came after the apply."""
+
+    def make():
+        edit = (Role.A, FILE, b"while it was down")
+        return Story(
+            *_begin(),
+            write(Role.B, b"one"),
+            write(Role.B, b"two"),
+            write(Role.B, b"three"),
+            unlock,
+            while_down=lambda story: story.replicas[edit[0]].write(*edit[1:]),
+        )
+
+    def check(story, step):
+        states = _states(story, Role.A)
+        assert [states.count(content) for content in (b"one", b"two", b"three")] == [1, 1, 1], f"{states} {step}"
+        assert [content for content in states if content in (b"one", b"two", b"three")] == [b"one", b"two", b"three"]
+        a, b = _trees(story)
+        assert a == b, step
+
+    _interrupt(state, make, check, stride, ways=[_told_with_one_death])

@@ -7,12 +7,16 @@ from pathlib import Path
 
 import pytest
 
+import dirsync.replica.applying as applying
 import dirsync.replica.vanishing as vanishing
 from dirsync.core.entry import Directory, File
 from dirsync.core.fingerprint import Fingerprint
 from dirsync.core.listing import Standing
-from dirsync.core.reports import DROPPED, Back, Change, HeldName, Lost
+from dirsync.core.plan import Action
+from dirsync.core.reports import DROPPED, Back, Change, HeldName, Lost, Step
 from dirsync.disk.probe import Unsettled
+from dirsync.disk.reading import digest_of
+from dirsync.replica.capturing import HeldStates
 from dirsync.replica.ignoring import IgnoreRules
 from dirsync.replica.outbox import Outbox
 from dirsync.replica.pending import Pending
@@ -213,3 +217,46 @@ async def test_a_held_state_that_was_known_but_not_captured_when_the_server_died
         (row,) = capture_rows.load(connection)
     assert isinstance(row.entry, File)
     assert row.entry.size == len(b"an update")
+
+
+class Death(BaseException):
+    """The server is killed here."""
+
+
+@pytest.mark.parametrize("where", ["before", "after"])
+async def test_what_was_given_before_a_kill_is_told_though_a_person_went_on_from_it(tmp_path, monkeypatch, where):
+    def die(*_):
+        raise Death
+
+    async with local_ground(tmp_path) as ground:
+        ground.write("f", b"before")
+        await ground.until("f", File)
+        before = ground.seen[rel("f")]
+        await ground.replica.hold([HeldName(rel("f"), before)])
+        given = File(digest_of(b"given"), 5, 1_600_000_000_000_000_001, 0o644)
+        with monkeypatch.context() as patch:
+            patch.setattr(applying, "apply_batch" if where == "before" else "_result", die)
+            if where == "after":
+                patch.setattr(HeldStates, "applied", die)
+            with pytest.raises(Death):
+                await ground.replica.apply([Step(Action(rel("f"), before, given), b"given")])
+    with open(tmp_path / "root" / "f", "ab") as stream:
+        stream.write(b", and gone on from")
+    async with local_ground(tmp_path, is_started=False) as ground:
+        await ground.replica.hold([HeldName(rel("f"), before)])
+        await ground.snapshot()
+        changes = await ground.drain()
+    told = [(change.is_given, change.found.size) for change in changes if change.capture]
+    gone_on = (False, len(ground.read("f")))
+    assert told == ([(True, 5), gone_on] if where == "after" else [gone_on])
+
+
+async def test_the_same_state_made_by_a_person_is_not_what_was_given(tmp_path):
+    async with local_ground(tmp_path) as ground:
+        ground.write("f", b"before")
+        await ground.until("f", File)
+        await ground.replica.hold([HeldName(rel("f"), ground.seen[rel("f")])])
+        ground.write("f", b"like the head")
+        change = await ground.until("f", File)
+    assert change.capture
+    assert not change.is_given

@@ -55,6 +55,7 @@ class FakeReplica:
         self._versions = {}
         self._held = {}
         self._captures = {}
+        self._given_captures = set()
         self._reports = []
         self._taken = 0
         self._serial = 0
@@ -119,7 +120,7 @@ class FakeReplica:
             yield rows[start : start + ROWS_PER_BATCH]
         self._taken = 0
         for number, (path, standing) in self._captures.items():
-            self._report(Change(path, standing.entry, capture=number))
+            self._report(Change(path, standing.entry, capture=number, is_given=number in self._given_captures))
 
     async def look(self, is_full):
         self._check_root()

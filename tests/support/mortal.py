@@ -11,7 +11,7 @@ from dirsync.coordinator.hold_journal import HoldJournal
 from dirsync.coordinator.loop import Coordinator
 from dirsync.coordinator.tally import Tally
 from dirsync.core.entry import Role
-from dirsync.core.reports import Change
+from dirsync.core.reports import Applied, Change
 from dirsync.disk.spool import Spool
 from dirsync.errors import Unreachable
 from dirsync.store import hold_rows
@@ -110,8 +110,13 @@ class LastingReplica(FakeReplica):
         super().__init__(role)
         self.captured_count = 0
         self.states = []
+        self._given = {}
 
     async def hold(self, names):
+        for name in names:
+            if name.path in self._given and self._given[name.path].entry != name.seen:
+                self._tell_given(name.path)
+            self._given.pop(name.path, None)
         pending = {path for path, _ in self._captures.values()}
         for name in names:
             if name.path not in self._held or name.path not in pending:
@@ -120,16 +125,28 @@ class LastingReplica(FakeReplica):
                 self._capture(name.path)
 
     def _capture(self, path):
+        if path in self._given:
+            self._tell_given(path)
         self.captured_count += 1
         standing = self._at(path)
         self._captures[self.captured_count] = path, standing
         self._held[path] = standing.entry
         self._report(Change(path, standing.entry, capture=self.captured_count))
 
+    def _tell_given(self, path):
+        self.captured_count += 1
+        standing = self._given.pop(path)
+        self._captures[self.captured_count] = path, standing
+        self._given_captures.add(self.captured_count)
+        self._report(Change(path, standing.entry, capture=self.captured_count, is_given=True))
+
     def _apply(self, step):
         result = super()._apply(step)
-        if step.action.path in self._held:
-            self._held[step.action.path] = self._at(step.action.path).entry
+        path = step.action.path
+        if path in self._held and isinstance(result, Applied):
+            self._held[path] = self._at(path).entry
+            if self.role is Role.A:
+                self._given[path] = self._at(path)
         return result
 
     def _put(self, path, standing):

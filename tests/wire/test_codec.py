@@ -72,7 +72,7 @@ def test_numbers_are_places_and_stay_what_they_are():
     assert msgpack.unpackb(encode(Request(9, ListRequest()))) == [0, [9, [28, []]]]
     assert msgpack.unpackb(encode(Notice(ReportsNotice((Change(b"a", Problem("p")),))))) == [
         5,
-        [[6, [[[0, [b"a", [4, ["p"]], None, 0, 0.0, 0]]]]]],
+        [[6, [[[0, [b"a", [4, ["p"]], None, 0, 0.0, 0, False]]]]]],
     ]
 
 

@@ -246,9 +246,10 @@ class HoldIntake:
     async def _decide_a(self, taken: _Taken) -> None:
         hold, entry = self._hold, taken.entry
         head = hold.updates[0] if hold.updates else None
-        if hold.is_draining and head is not None and entry == head.entry and entry != hold.seen[Role.A]:
-            # The drain had applied its head when the server was killed: only the record was missing.
-            await self._record_head(head)
+        if taken.change.is_given:
+            if head is not None and entry == head.entry and entry != hold.seen[Role.A]:
+                # The drain had applied its head when it was interrupted: only the record was missing.
+                await self._record_head(head)
         elif not hold.updates and entry != hold.seen[Role.A]:
             await self._keep_unsent(taken)
             return

@@ -18,7 +18,8 @@ class Change:
     `content` rides along where the file is small and the other side probably lacks it. `capture` is not 0 where the
     name is held: the number under which this state's content is kept until it is released; DROPPED is found where it
     is not kept any more. `age_ms` is the time from detection to this report. `serial` counts what the replica had
-    reported by then, across snapshots.
+    reported by then, across snapshots. `is_given`: no edit, but what an apply gave to a held name, told where the other
+    side may not know that it was done.
     """
 
     path: RelPath
@@ -27,6 +28,7 @@ class Change:
     capture: int = 0
     age_ms: float = 0.0
     serial: int = field(default=0, compare=False)
+    is_given: bool = False
 
 
 DROPPED = Problem("the name is not held any more")

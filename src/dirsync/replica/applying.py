@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from dirsync.core.entry import Directory, Entry, File, Symlink
+from dirsync.core.entry import Directory, Entry, File, Role, Symlink
 from dirsync.core.paths import RelPath
 from dirsync.core.plan import Action
 from dirsync.core.reports import Applied, Failed, Missing, Refused, Result, Step
@@ -24,6 +24,7 @@ from dirsync.replica.saving import save_rows
 from dirsync.replica.settling import Settling
 from dirsync.replica.site import Ground, Site
 from dirsync.replica.turns import Turns
+from dirsync.store.given_rows import Gift
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,9 @@ class Applying:
                 ready = await site.threads.bulk(partial(self._prepare_all, ground, steps))
                 prepared = [each for each in ready if isinstance(each, Prepared)]
                 await self._save_names(paths)
+                if not is_own_edit and site.role is Role.A:
+                    # Only there a queue goes by; B is given A's own edits, which are compared with A's present ones.
+                    await self._settling.holds.giving([_gift(each) for each in prepared])
                 swapped = await site.threads.apply(partial(self._swap, ground, prepared))
                 doubtful = await self._take_note(prepared, swapped.outcomes, is_own_edit)
                 serial = site.outbox.serial  # still parked: whatever these paths were reported as, was before
@@ -187,6 +191,11 @@ def _touched(actions: Iterable[Action]) -> list[RelPath]:
         if action.renamed_from is not None:
             paths.append(action.renamed_from)
     return paths
+
+
+def _gift(prepared: Prepared) -> Gift:
+    staged = prepared.staged
+    return Gift(prepared.action.path, prepared.action.intended, None if staged is None else staged.inode)
 
 
 def _is_read_only(entry: Entry | None) -> bool:

@@ -19,10 +19,12 @@ from dirsync.core.reports import Change, HeldName
 from dirsync.disk.reasons import reason_of
 from dirsync.errors import DiskError
 from dirsync.limits import INLINE_BYTES_MAX
+from dirsync.replica.gifts import Gifts
 from dirsync.replica.looking import Capture
 from dirsync.replica.site import Site
-from dirsync.store import capture_rows, held_names
+from dirsync.store import capture_rows, given_rows, held_names
 from dirsync.store.capture_rows import CaptureRow
+from dirsync.store.given_rows import Gift
 
 
 class HeldStates:
@@ -37,6 +39,7 @@ class HeldStates:
         self._unreleased: dict[int, CaptureRow] = {}
         self._size = 0
         self._postponed: set[RelPath] = set()
+        self._gifts = Gifts(site)
         # Rows are written and reported in one order.
         self._turn = asyncio.Lock()
 
@@ -52,6 +55,8 @@ class HeldStates:
         with self._site.database.transaction() as connection:
             self._last = {name.path: name.seen for name in held_names.load(connection)}
             rows = capture_rows.load(connection)
+        given = self._gifts.load()
+        self._last.update((path, entry) for path, entry in given.items() if path in self._last)
         self._unreleased = {row.id: row for row in rows}
         self._size = sum(size_of(row.entry) for row in rows if row.file is not None)
         wanted = {row.file for row in rows}
@@ -85,6 +90,8 @@ class HeldStates:
                 self.drop_file(file)
                 self._site.outbox.change(Change(path, entry, content), since)
                 return
+            if self._gifts.untold(path):
+                await self._tell_given(path)
             name = file.name if file is not None else None
             row = await self._site.threads.record(partial(self._add, path, entry, name))
             self._postponed.discard(path)
@@ -106,11 +113,25 @@ class HeldStates:
             with suppress(OSError):  # the next start removes what no row names
                 file.unlink()
 
+    async def giving(self, gifts: Sequence[Gift]) -> None:
+        """Make durable what is going to be given to held names; called before it is. Raises StateError."""
+        held = [gift for gift in gifts if gift.path in self._last]
+        if held:
+            await self._gifts.note(held)
+
     async def applied(self, path: RelPath, entry: Entry | None) -> None:
         """Take note that this replica was given `entry`: it is no update of its own."""
         if path in self._last:
             self._last[path] = entry
-            await self._site.threads.record(partial(self._put, [HeldName(path, entry)]))
+            self._gifts.done(path, entry)
+            await self._site.threads.record(partial(self._put_given, path, entry))
+
+    async def _tell_given(self, path: RelPath) -> None:
+        """Report what was given before anything later of this name. Holds the turn."""
+        row = await self._site.threads.record(partial(self._add_given, path, self._gifts.entry(path)))
+        self._gifts.forget([path])
+        self._unreleased[row.id] = row
+        self._report(row, None, asyncio.get_running_loop().time())
 
     def report_again(self) -> None:
         """Report every capture that was not released, in order: a new session begins."""
@@ -121,9 +142,18 @@ class HeldStates:
     async def hold(self, names: Sequence[HeldName]) -> None:
         """Capture these names from now on. What was captured and not released is newer than what was `seen`."""
         async with self._turn:
+            known = []
+            for name in names:
+                if not self._gifts.untold(name.path):
+                    continue
+                if self._gifts.entry(name.path) == name.seen:
+                    known.append(name.path)
+                else:
+                    await self._tell_given(name.path)
             pending = {row.path for row in self._unreleased.values()}
             fresh = [name for name in names if name.path not in self._last or name.path not in pending]
-            await self._site.threads.record(partial(self._put, fresh))
+            await self._site.threads.record(partial(self._put, fresh, known))
+            self._gifts.forget(known)
             self._last.update((name.path, name.seen) for name in fresh)
         self._look([name.path for name in names])
 
@@ -144,6 +174,7 @@ class HeldStates:
                 self._site.outbox.drop_captures(path)
                 self._last.pop(path, None)
                 self._postponed.discard(path)
+            self._gifts.forget(paths)
         self._retry_postponed()
         return list(untold)
 
@@ -162,7 +193,7 @@ class HeldStates:
 
     def _report(self, row: CaptureRow, content: bytes | None, since: float) -> None:
         is_small = isinstance(row.entry, File) and row.entry.size <= INLINE_BYTES_MAX
-        change = Change(row.path, row.entry, content if is_small else None, capture=row.id)
+        change = Change(row.path, row.entry, content if is_small else None, capture=row.id, is_given=row.is_given)
         self._site.outbox.capture(change, since)
 
     def _forget(self, numbers: Iterable[int]) -> None:
@@ -180,16 +211,30 @@ class HeldStates:
             held_names.put(connection, path, entry)
         return CaptureRow(number, path, entry, file)
 
-    def _put(self, names: Sequence[HeldName]) -> None:
+    def _put(self, names: Sequence[HeldName], known_gifts: Sequence[RelPath]) -> None:
         with self._site.database.transaction() as connection:
             for name in names:
                 held_names.put(connection, name.path, name.seen)
+            for path in known_gifts:
+                given_rows.remove(connection, path)
+
+    def _put_given(self, path: RelPath, entry: Entry | None) -> None:
+        with self._site.database.transaction() as connection:
+            held_names.put(connection, path, entry)
+            given_rows.finish(connection, path)
+
+    def _add_given(self, path: RelPath, entry: Entry | None) -> CaptureRow:
+        with self._site.database.transaction() as connection:
+            number = capture_rows.add(connection, path, entry, None, is_given=True)
+            given_rows.remove(connection, path)
+        return CaptureRow(number, path, entry, None, is_given=True)
 
     def _remove(self, captures: Sequence[int], paths: Sequence[RelPath]) -> None:
         with self._site.database.transaction() as connection:
             files = capture_rows.remove(connection, captures)
             for path in paths:
                 files += capture_rows.remove_path(connection, path)
+                given_rows.remove(connection, path)
                 held_names.remove(connection, path)
         for file in files:
             with suppress(OSError):  # the next start removes what no row names

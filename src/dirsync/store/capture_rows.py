@@ -9,24 +9,31 @@ from dirsync.core.paths import RelPath
 from dirsync.store.columns import from_path
 from dirsync.store.entry_rows import EntryRow, decode, encode
 
-_Columns = tuple[int, bytes, *EntryRow, str | None]
+_Columns = tuple[int, bytes, *EntryRow, str | None, int]
 
 
 @dataclass(frozen=True, slots=True)
 class CaptureRow:
-    """One captured state. `file` names its content among the captured files, None where it has none."""
+    """One captured state. `file` names its content among the captured files, None where it has none.
+
+    `is_given`: the other side had it applied here.
+    """
 
     id: int
     path: RelPath
     entry: Entry | None
     file: str | None
+    is_given: bool = False
 
 
-def add(connection: sqlite3.Connection, path: RelPath, entry: Entry | None, file: str | None) -> int:
+def add(
+    connection: sqlite3.Connection, path: RelPath, entry: Entry | None, file: str | None, *, is_given: bool = False
+) -> int:
     """Append a captured state and return its number: higher than any before, and never given again."""
     number = connection.execute(
-        "INSERT INTO captures (path, kind, digest, size, mtime_ns, mode, target, file) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        (path, *encode(entry), file),
+        "INSERT INTO captures (path, kind, digest, size, mtime_ns, mode, target, file, is_given)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (path, *encode(entry), file, int(is_given)),
     ).lastrowid
     assert number is not None
     return number
@@ -35,7 +42,7 @@ def add(connection: sqlite3.Connection, path: RelPath, entry: Entry | None, file
 def load(connection: sqlite3.Connection) -> list[CaptureRow]:
     """Return every capture, in order. Raises BadRow."""
     rows = connection.execute(
-        "SELECT id, path, kind, digest, size, mtime_ns, mode, target, file FROM captures ORDER BY id"
+        "SELECT id, path, kind, digest, size, mtime_ns, mode, target, file, is_given FROM captures ORDER BY id"
     )
     return [_decode(row) for row in rows]
 
@@ -43,7 +50,7 @@ def load(connection: sqlite3.Connection) -> list[CaptureRow]:
 def get(connection: sqlite3.Connection, capture: int) -> CaptureRow | None:
     """Return one capture, or None. Raises BadRow."""
     row: _Columns | None = connection.execute(
-        "SELECT id, path, kind, digest, size, mtime_ns, mode, target, file FROM captures WHERE id = ?",
+        "SELECT id, path, kind, digest, size, mtime_ns, mode, target, file, is_given FROM captures WHERE id = ?",
         (capture,),
     ).fetchone()
     return None if row is None else _decode(row)
@@ -75,5 +82,5 @@ def total_size(connection: sqlite3.Connection) -> int:
 
 def _decode(row: _Columns) -> CaptureRow:
     number, path = row[:2]
-    (file,) = row[8:]
-    return CaptureRow(number, from_path(path), decode(row[2:8]), file)
+    file, is_given = row[8:]
+    return CaptureRow(number, from_path(path), decode(row[2:8]), file, bool(is_given))
