@@ -194,6 +194,7 @@ def _check_joined(play: Play) -> None:
     assert play.locks() == {}
     assert play.home.kept("a", b"f") == [b"joined by a", b"first", b"joined by a"], play.home.kept("a", b"f")
     assert (play.home.directory("a") / "f").read_bytes() == b"after a"
+    _check_over(play)
 
 
 def _act_lock(play: Play) -> None:
@@ -233,8 +234,16 @@ def _check_drained(states: list[bytes | None]) -> Callable[[Play], None]:
         stood = [state for state in [b"old f", *states[:-1]] if state is not None]
         assert play.home.kept("a", b"f") == stood, play.home.kept("a", b"f")
         assert (play.home.directory("a") / "f").read_bytes() == states[-1]
+        _check_over(play)
 
     return check
+
+
+def _check_over(play: Play) -> None:
+    """The lock has ended everywhere: B's next edit is an ordinary one. (If B was away it learns of the end by that.)"""
+    play.put("b", "f", b"an ordinary edit", 399)
+    play.settle()
+    assert (play.home.directory("a") / "f").read_bytes() == b"an ordinary edit"
 
 
 # Both changed, and states that are new
