@@ -7,7 +7,7 @@ from blake3 import blake3
 from dirsync.core.entry import Directory, File, Symlink
 from dirsync.store import archive, hold_rows, version_rows
 from tests.sim.servers import state_of
-from tests.sim.trees import contents_below, difference, nodes_below
+from tests.sim.trees import STAGING_PREFIX, contents_below, difference, nodes_below
 
 UNSEEN_SECONDS = 30.0
 """`in_sync` answers for what was hinted at: of what nobody hinted at, a scan learns within this."""
@@ -132,6 +132,8 @@ def check_invention(world):
     known = {path for _, path in world.last_act}
     for side in "ab":
         for path, content in contents_below(world.root(side)).items():
+            if path.startswith(STAGING_PREFIX):
+                continue  # what may be left there is seen by the checker of bounds
             if path not in known or not world.ledger.is_known(content):
                 world.violated("invention", f"{path.decode()} at {side} holds {content[:40]!r}")
                 return
@@ -146,6 +148,9 @@ def check_bounds(world):
             for name, node in state.children.items()
             if node.is_directory
         }
+        for path in contents_below(world.root(side)):
+            if path.startswith(STAGING_PREFIX):
+                rest[b"staging"].add(path.partition(b"/")[2].decode())
         with world.servers[side].database.opened.transaction() as connection:
             wanted = {
                 b"spool": hold_rows.spool_files(connection),

@@ -51,6 +51,17 @@ REQUESTS_EACH = 35
 
 
 @dataclass(frozen=True, slots=True)
+class DiskKind:
+    """What the disks of both machines are like: the state on another file system, coarse stamps, calls missing."""
+
+    is_state_far: bool
+    grain_ns: int
+    has_renameat2: bool
+    can_clone: bool
+    reuses_inodes: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """The choices of one seed. Times in seconds of virtual time."""
 
@@ -65,12 +76,14 @@ class Plan:
     watch: WatchFaults
     locks_max_bytes: int
     clock_offset_seconds: float
+    disk: DiskKind
 
 
 def make_plan(seed, *, has_faults=True):
     """Return what a seed chooses."""
     rng = random.Random(f"{seed} plan")
     faults = tuple(kind for kind in FAULTS if rng.random() < 0.5) or ("kill",)
+    intruders_per_mille = rng.choice((0, 2, 10))
     return Plan(
         seed=seed,
         operations=(*(kind for kind in OPERATIONS if rng.random() < 0.6), "write", "save"),
@@ -79,10 +92,22 @@ def make_plan(seed, *, has_faults=True):
         fault_count=rng.randint(5, 10) if has_faults else 0,
         pause_seconds=rng.choice((0.05, 0.2, 0.2, 0.6)),
         step_seconds=rng.choice((0.0005, 0.005, 0.05, 0.5)),
-        intruders_per_mille=rng.choice((0, 2, 10)),
+        intruders_per_mille=intruders_per_mille,
         watch=_watch_faults(rng),
         locks_max_bytes=rng.choice((1 << 40, 1 << 40, 1 << 40, 100_000)),
         clock_offset_seconds=rng.choice((0.0, 0.0, 0.0, 3.0, -3600.0)),
+        disk=_disk_kind(random.Random(f"{seed} disk"), has_intruders=intruders_per_mille > 0),
+    )
+
+
+def _disk_kind(rng, *, has_intruders):
+    # Without an atomic exchange, somebody who is quicker than an apply is overwritten: that is not promised.
+    return DiskKind(
+        is_state_far=rng.random() < 0.2,
+        grain_ns=rng.choice((1, 1, 4_000_000)),
+        has_renameat2=has_intruders or rng.random() < 0.7,
+        can_clone=rng.random() < 0.2,
+        reuses_inodes=rng.random() < 0.8,
     )
 
 

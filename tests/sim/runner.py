@@ -75,7 +75,7 @@ def _run_on(loop, plan, place, begin):
         rigged(world.network, world.watcher, world.before_statement),
     )
     with disk as stand_ins, rest:
-        world.prepare(stand_ins.os)
+        world.prepare(stand_ins)
         story = Story(world)
         _play(loop, world, story)
     return Outcome(

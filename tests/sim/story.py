@@ -1,6 +1,7 @@
 """What happens in a simulation, from the first start to the last check."""
 
 import asyncio
+import errno
 from contextlib import suppress
 
 from tests.sim import checkers
@@ -8,6 +9,7 @@ from tests.sim.clients import Client
 from tests.sim.faults import Faults
 from tests.sim.operations import NAMES
 from tests.sim.plan import OPERATIONS_EACH, REQUESTS_EACH
+from tests.sim.trees import contents_below
 
 SETTLE_SECONDS = 300.0
 QUIET_SECONDS = 20.0
@@ -16,6 +18,8 @@ PAUSE_MAX = 0.95
 LONG_PAUSE = 1.3
 """Between the steps of one operation: a file that stays open is left alone for a second if it is quiet, for three if
 it grows. So either nobody may see its drafts, or only the one of the long pause."""
+_BREAKING_OFF = (errno.ENOSPC, errno.EIO)
+"""What ends a program in the middle of writing: what it wrote stays as it is."""
 
 
 class Story:
@@ -65,13 +69,13 @@ class Story:
         world = self._world
         name, steps = self._choose(side)
         is_slow = rng.random() < 0.1
-        lives = world.servers[side].starts, world.network.is_down(side)
+        power_cuts = world.power_cuts[side]
         while self._step(side, name, steps):
             await asyncio.sleep(min(rng.expovariate(1 / self._plan.step_seconds), PAUSE_MAX) * (0.1 if is_slow else 1))
             if is_slow and rng.random() < 0.5:
                 is_slow = False
                 await asyncio.sleep(LONG_PAUSE)
-            if world.power_cuts[side] and lives != (world.servers[side].starts, world.network.is_down(side)):
+            if world.power_cuts[side] != power_cuts:
                 with world.acting(side), suppress(OSError):  # the power cut has closed what it had open
                     steps.close()
                 return
@@ -92,6 +96,8 @@ class Story:
                 return False
             except OSError as error:
                 world.trace(f"{name}: {error.strerror}")
+                if error.errno in _BREAKING_OFF:
+                    world.ledger.broken_off.update(contents_below(world.root(side)).values())
                 return False
         world.trace(name)
         return True

@@ -90,11 +90,19 @@ class World:
         """Return the true wall clock."""
         return EPOCH_NS + int(self.loop.time() * 1e9)
 
-    def prepare(self, simos):
-        """Make the directories, and the people in them."""
+    def prepare(self, stand_ins):
+        """Make the disks as the plan wants them, the directories, and the people in them."""
+        simos, kind = stand_ins.os, self.plan.disk
+        stand_ins.libc.has_renameat2 = kind.has_renameat2
+        stand_ins.fcntl.can_clone = kind.can_clone
         for name, machine in self.machines.items():
+            if kind.is_state_far:
+                simos.mkdir(f"/sim/{name}/state", 0o700)
+                machine.mount(f"/sim/{name}/state".encode())
+            for fs in machine.file_systems:
+                fs.grain_ns, fs.reuses_inodes = kind.grain_ns, kind.reuses_inodes
             for path in (f"/sim/{name}/state", state_of(name), directory_of(name)):
-                simos.mkdir(path, 0o700 if "state" in path else 0o755)
+                simos.makedirs(path, 0o700 if "state" in path else 0o755, exist_ok=True)
             for fs in machine.file_systems:
                 fs.sync()
             self._roots[name] = self.disk.find(directory_of(name).encode())
