@@ -4,6 +4,7 @@ import json
 import os
 import re
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -359,6 +360,39 @@ def test_what_cannot_be_restored(live: Pair, tmp_path: Path) -> None:
     shown = live.command("dirsync", "history", "x", is_ok=False)
     assert (shown.returncode, shown.stdout) == (1, "")
     assert shown.stderr == "dirsync: server B cannot be reached: what it keeps is not shown\n"
+
+
+def test_links_files_of_removed_directories_and_the_far_side_come_back(shared: Pair) -> None:
+    (shared.a / "link").symlink_to("first")
+    for number in range(3):
+        put(shared.a / "tree" / f"d{number}" / "f", f"{number}", at=number)
+    put(shared.a / "turns", "at b", at=0)
+    shared.settle()
+    put(shared.b / "turns", "at a", at=1)
+    (shared.b / "link").unlink()
+    shutil.rmtree(shared.b / "tree")
+    assert shared.settle().keys().isdisjoint({b"link", b"tree"})
+    put(shared.a / "turns", "newest", at=2)
+    shared.settle()
+    shared.command("dirsync", "restore", "link")
+    shared.command("dirsync", "restore", "tree/d1/f")
+    tree = shared.settle()
+    assert tree[b"link"] == ("link", b"first")
+    assert {path for path in tree if path.startswith(b"tree")} == {b"tree", b"tree/d1", b"tree/d1/f"}
+    assert tree[b"tree/d1/f"][1:3] == (b"1", moment(1))
+    shown = versions_of(shared, "turns")
+    assert [(v["server"], v["mtime_ns"]) for v in shown] == [("b", moment(1)), ("a", moment(0))]
+    assert [v["kept_ns"] for v in shown] == sorted((v["kept_ns"] for v in shown), reverse=True)
+    shared.command("dirsync", "restore", "turns", "--from", "a")
+    assert shared.settle()[b"turns"][1] == b"at b"
+    shared.command("dirsync", "restore", "turns", "--version", str(shown[0]["id"]))
+    assert shared.settle()[b"turns"][1] == b"at a"
+    (shared.a / "turns").unlink()
+    put(shared.a / "turns" / "inside", "a directory now")
+    shared.settle()
+    said = failing(shared, "dirsync", "restore", "turns")
+    assert "turns cannot be restored: the directory is not empty" in said
+    assert shared.settle()[b"turns/inside"][1] == b"a directory now"
 
 
 def test_a_restore_without_b_says_that_b_may_keep_a_newer_version(live: Pair, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from dirsync.store.database import Database
 _SAVE_SECONDS = 1.0
 _CLEARING_SECONDS = 3_600.0
 _CLEARING_FACTOR = 20
-"""Clearing rests for this many times as long as it took: it may cost a twentieth of one processor at most."""
+"""Between two clearings at least so many times what the last choice took: at the limit they come one after another."""
 _CLEARING_REST_SECONDS = 1.0
 
 
@@ -70,14 +70,18 @@ async def clear_versions(site: Site, versions: Versions) -> None:
     """Clear away versions that need not be kept any longer, hourly and where they are too large, until cancelled."""
     loop = asyncio.get_running_loop()
     while True:
-        begin = loop.time()
         versions.is_excessive.clear()
+        is_more, seconds = True, 0.0
         try:
-            while await site.threads.bulk(versions.clear_some):
-                pass
+            while is_more:
+                begin = loop.time()
+                is_more = await site.threads.bulk(versions.clear_some)
+                seconds = loop.time() - begin
+                # The database is everybody's: with very many versions to choose from, each choice takes a while.
+                await asyncio.sleep(seconds)
         except StateError as error:
             site.emit(EventName.ERROR, None, {"reason": str(error)})
-        await asyncio.sleep(max(_CLEARING_REST_SECONDS, _CLEARING_FACTOR * (loop.time() - begin)))
+        await asyncio.sleep(max(_CLEARING_REST_SECONDS, _CLEARING_FACTOR * seconds))
         try:
             async with asyncio.timeout(_CLEARING_SECONDS):
                 await versions.is_excessive.wait()
