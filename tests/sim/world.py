@@ -124,7 +124,8 @@ class World:
     def acting(self, side):
         """Take note of what a person does within the block."""
         token = running.set(None)
-        before = contents_below(self.root(side))
+        opened = self._open_files(side)
+        before = self._in_reach(side, opened)
         nodes = [node for _, node in nodes_below(self.root(side))]
         kinds = self.tree(side)
         try:
@@ -132,13 +133,23 @@ class World:
         finally:
             running.reset(token)
             now = self.loop.time()
-            self.ledger.changed(side, before, contents_below(self.root(side)), now)
+            self.ledger.changed(side, before, self._in_reach(side, opened), now)
             self._removed.update(node for node in nodes if not node.links)
             after = self.tree(side)
             for path in kinds.keys() | after.keys():
                 if kinds.get(path) != after.get(path):
                     self.last_act[side, path] = now
             self.locks.acted(side)
+
+    def _open_files(self, side):
+        """Return the files that people at a side have open, wherever they are by now."""
+        device = self.root(side).fs.device
+        files = [file for file in self.disk.descriptors.values() if file.owner is None]
+        return {file.node for file in files if file.node.fs.device == device and file.node.is_file}
+
+    def _in_reach(self, side, opened):
+        """Return the contents that people at a side can change: what stands there, and what they had open."""
+        return contents_below(self.root(side)) | {node: node.data for node in opened if node.links}
 
     async def clear_way(self, side, name):
         """Somebody does what an unlock that stopped asks for: away with what stands in the way of a name."""
