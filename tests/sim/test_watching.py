@@ -122,3 +122,8 @@ async def test_a_mapped_write_a_silent_watcher_and_a_stopped_one_say_nothing(dis
     watched.watcher.stop()
     watched.person.write(b"f", b"4")
     assert await watched.hints() == Hints()
+
+
+def test_it_has_everything_that_the_real_one_has():
+    real = {name for name in vars(Watcher) if not name.startswith("_")}
+    assert real <= set(dir(watcher_class(None, random.Random(1), WatchFaults())))
