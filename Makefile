@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test faults torture chaos sim check bench locks clean
+.PHONY: help run test faults torture chaos sim mutants check bench locks clean
 
 help: ## Show what can be made.
 	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -29,6 +29,9 @@ chaos: $(VENV)/.dev ## Run two servers while everything goes wrong [MINUTES=30 S
 
 sim: $(VENV)/.dev ## Simulate whole pairs, faults included [SEEDS=1000 FIRST=1 | SEED= for one with its trace].
 	$(BIN)/python -m tests.sim $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),1000) --first $(or $(FIRST),1))
+
+mutants: $(VENV)/.dev ## Show that the simulator sees what is missing: safety steps taken away one by one [SEEDS=1000].
+	$(BIN)/python -m tests.sim.mutants --seeds $(or $(SEEDS),1000)
 
 check: $(VENV)/.dev ## Check format, lint, types and the layers.
 	$(BIN)/ruff format --check .

@@ -1,0 +1,223 @@
+"""The safety steps of the product, each with the text that takes it away."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+SRC = Path(__file__).parents[2] / "src"
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """`old`, which occurs once in the module, becomes `new`."""
+
+    name: str
+    module: str
+    old: str
+    new: str
+
+    @property
+    def file(self):
+        """The source of the module."""
+        return SRC / (self.module.replace(".", "/") + ".py")
+
+    def changed(self):
+        """Return the text of the module without the step."""
+        text = self.file.read_text("utf-8")
+        assert text.count(self.old) == 1, f"{self.name}: {text.count(self.old)} places fit in {self.file}"
+        return text.replace(self.old, self.new)
+
+
+MUTANTS = (
+    # Durability
+    Mutant(
+        "staged content not synced",
+        "dirsync.disk.metadata",
+        "        if is_synced:\n            os.fsync(fd)\n    finally:\n        os.close(fd)\n\n\ndef owner_at",
+        "    finally:\n        os.close(fd)\n\n\ndef owner_at",
+    ),
+    Mutant(
+        "directories not synced",
+        "dirsync.disk.apply",
+        "errors = sync_directories(self._root, set().union(*map(_touched, self._prepared)))",
+        "errors = {}",
+    ),
+    Mutant(
+        "kept versions not synced",
+        "dirsync.disk.apply",
+        "                self._kept.sync()\n                errors",
+        "                errors",
+    ),
+    Mutant(
+        "spooled content not synced",
+        "dirsync.disk.spool",
+        "                os.fsync(self._fd)\n",
+        "",
+    ),
+    Mutant(
+        "spooled name not synced",
+        "dirsync.disk.spool",
+        "                _sync_directory(self._path.parent)\n            fd",
+        "            fd",
+    ),
+    Mutant("captured content not synced", "dirsync.disk.copying", "            os.fsync(self._open_fd)\n", ""),
+    Mutant(
+        "captured name not synced",
+        "dirsync.disk.copying",
+        "                sync_directory(holder)\n",
+        "                pass\n",
+    ),
+    Mutant("received content not synced", "dirsync.disk.receiving", "                    os.fsync(part.fd)\n", ""),
+    Mutant("database commits not synced", "dirsync.store.database", "synchronous = FULL", "synchronous = NORMAL"),
+    Mutant(
+        "no transactions",
+        "dirsync.store.database",
+        '            self._connection.execute("BEGIN IMMEDIATE")\n'
+        "            try:\n                yield self._connection\n"
+        '                self._connection.execute("COMMIT")\n',
+        "            try:\n                yield self._connection\n",
+    ),
+    # Guards
+    Mutant(
+        "guard believes anything",
+        "dirsync.disk.guard",
+        "            if found.entry != expected:\n",
+        "            if False:\n",
+    ),
+    Mutant(
+        "no look after the exchange",
+        "dirsync.disk.swap",
+        "        if not is_same(lstat_at(*aside), seen.fingerprint):\n"
+        "            self._put_back(aside, place, path, ours)\n"
+        "            return Refused(observe(*place, known))\n        try:\n            kept",
+        "        try:\n            kept",
+    ),
+    Mutant(
+        "no look after taking out",
+        "dirsync.disk.swap",
+        "            if not is_same(lstat_at(*aside), seen.fingerprint):\n"
+        "                self._give_back(aside, place, path)\n"
+        "                return Refused(observe(*place, known))\n",
+        "",
+    ),
+    Mutant(
+        "nothing put back",
+        "dirsync.disk.swap",
+        "        try:\n            syscalls.rename_exchange(*aside, *place)\n        except FileNotFoundError:\n"
+        "            # Removed meanwhile",
+        "        return\n"
+        "        try:\n            syscalls.rename_exchange(*aside, *place)\n        except FileNotFoundError:\n"
+        "            # Removed meanwhile",
+    ),
+    Mutant(
+        "replaced files not kept",
+        "dirsync.disk.swap",
+        "            kept = self._keep(aside, path, expected, why)\n",
+        "            os.unlink(aside[1], dir_fd=aside[0])\n            kept = None\n",
+    ),
+    Mutant(
+        "deleted files not kept",
+        "dirsync.disk.swap",
+        "                return self._keep(aside, path, expected, why)\n",
+        "                os.unlink(aside[1], dir_fd=aside[0])\n                return None\n",
+    ),
+    Mutant(
+        "target overwritten where nothing was expected",
+        "dirsync.disk.swap",
+        "                syscalls.rename_noreplace(staged.directory, staged.name, *place)\n",
+        "                os.rename(staged.name, place[1], src_dir_fd=staged.directory, dst_dir_fd=place[0])\n",
+    ),
+    Mutant(
+        "no second look at what was kept",
+        "dirsync.disk.apply",
+        "            return replace(kept, entry=self._kept.second_look(kept.file, kept.entry))\n",
+        "            return kept\n",
+    ),
+    # Stable reads
+    Mutant(
+        "writers not asked for",
+        "dirsync.disk.probe",
+        "    return None if lease is None else not lease\n",
+        "    return False\n",
+    ),
+    Mutant(
+        "no stat after reading",
+        "dirsync.disk.probe",
+        "    is_same = before == after == named and reading.size == before.size\n",
+        "    is_same = True\n",
+    ),
+    Mutant(
+        "quiet not looked at again",
+        "dirsync.disk.probe",
+        "and before != target.wishes.quiet:",
+        "and target.wishes.quiet is None:",
+    ),
+    # Locks
+    Mutant(
+        "a lock does not wait for an apply",
+        "dirsync.coordinator.holds",
+        "                await wait_applied(path)\n",
+        "",
+    ),
+    Mutant(
+        "planned steps applied to locked names",
+        "dirsync.coordinator.lane",
+        "        steps = [step for step in steps if not any(self._is_held(self._role, p) for p in _paths(step.action))]\n",  # noqa: E501
+        "",
+    ),
+    Mutant(
+        "captures not reported again",
+        "dirsync.replica.local",
+        "        self._settling.holds.report_again()\n",
+        "",
+    ),
+    Mutant(
+        "an applied update stays in the journal",
+        "dirsync.coordinator.hold_journal",
+        "            hold_rows.remove_update(connection, row.id)\n",
+        "",
+    ),
+    Mutant(
+        "captures released before the update is durable",
+        "dirsync.coordinator.hold_intake",
+        "        kind = change_kind(self._hold.seen[origin], entry)\n",
+        "        await self._release(taken)\n        kind = change_kind(self._hold.seen[origin], entry)\n",
+    ),
+    # Memory of the last run
+    Mutant(
+        "another replica is not a first run",
+        "dirsync.run.role_a",
+        "    if await asyncio.to_thread(identity.partner, database, replica.role) != replica_id:\n",
+        "    if False:\n",
+    ),
+    Mutant(
+        "no row before a file is moved",
+        "dirsync.replica.applying",
+        "                await self._save_names(paths)\n",
+        "",
+    ),
+    Mutant(
+        "strays not taken up at the start",
+        "dirsync.replica.local",
+        "        await site.threads.bulk(partial(self._versions.adopt, site.ground))\n",
+        "",
+    ),
+    # In sync
+    Mutant(
+        "old reports taken for new",
+        "dirsync.coordinator.report_ages",
+        "        return not is_late\n",
+        "        return True\n",
+    ),
+    Mutant(
+        "wait does not have everything looked at",
+        "dirsync.coordinator.loop",
+        "        is_full = True\n        while True:\n",
+        "        is_full = False\n        while True:\n",
+    ),
+    Mutant(
+        "what a snapshot left open is not told",
+        "dirsync.replica.concluding",
+        "        self.tell(unsettled)\n",
+        "",
+    ),
+)
