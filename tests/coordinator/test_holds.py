@@ -197,3 +197,27 @@ async def test_a_replica_that_refuses_to_be_told_is_no_reason_to_end(tmp_path):
         await queued(world, b"1", b"2")
         assert await unlock(world) == 2
         await world.settle()
+
+
+@in_virtual_time
+async def test_an_edit_passes_to_b_while_it_is_being_superseded(tmp_path):
+    async with World(tmp_path) as world:
+        await locked(world)
+        passing, superseding = asyncio.Event(), asyncio.Event()
+        release = world.a.release
+
+        async def release_late(captures):
+            superseding.set()
+            await asyncio.sleep(5)
+            await release(captures)
+
+        world.b.gates["apply"] = passing
+        before = world.b.calls["apply"]
+        world.a.write(X, b"one")
+        await world.until(lambda: world.b.calls["apply"] > before)
+        world.a.release = release_late
+        world.a.write(X, b"two")
+        await superseding.wait()
+        passing.set()
+        await world.settle()
+        assert world.b.read(X) == b"two"

@@ -202,6 +202,20 @@ async def test_a_child_follows_when_its_parent_turned_up_by_itself(tmp_path):
         assert world.b.read(at("d/x")) == b"x"
 
 
+@in_virtual_time
+async def test_what_turned_up_in_a_directory_that_could_not_become_a_file_is_planned_with_it_again(tmp_path):
+    async with World(tmp_path) as world:
+        world.a.mkdir(D)
+        await world.start()
+        world.b.gives(D, Failed("the directory is not empty"))
+        world.a.remove(D)
+        world.a.write(D, b"a file now")
+        await world.until(lambda: world.said(EventName.ERROR, D))
+        world.b.write(at("d/x"), b"x")
+        await world.settle()
+        assert world.a.read(at("d/x")) == b"x"
+
+
 class TestInSync:
     @in_virtual_time
     async def test_is_said_once_and_when_it_is_true(self, tmp_path):

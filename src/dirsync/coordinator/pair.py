@@ -188,12 +188,13 @@ class Pair:
         return trouble is not None and trouble.is_waiting
 
     def retry(self, path: RelPath) -> None:
-        """Have `path` planned again now, after its failure."""
+        """Have `path` planned again now, after its failure, together with what was left because of it."""
         trouble = self.troubles.get(path)
         if trouble is not None:
             trouble.is_waiting = False
         if self.views.is_open(path):
             self.dirty.add(path)
+        self._take_up_left()
 
     def leave(self, path: RelPath) -> None:
         """Set `path` aside until some work has ended."""
