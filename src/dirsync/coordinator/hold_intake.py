@@ -278,13 +278,8 @@ class HoldIntake:
 
     async def _forget_unsent(self) -> None:
         while self._unsent:
-            oldest = self._unsent[0]
-            await self._release(oldest)
-            self._drop_unsent(oldest)
-
-    def _drop_unsent(self, gone: _Taken) -> None:
-        # Not by its place: an edit that passed to B meanwhile is in the list no more.
-        self._unsent = [unsent for unsent in self._unsent if unsent is not gone]
+            await self._release(oldest := self._unsent[0])
+            self._unsent = [one for one in self._unsent if one is not oldest]  # it may have passed to B meanwhile
 
     async def place_unsent(self) -> None:
         """Where there is a queue, A's states that waited for their place among B's come next. Holds the mutex.
@@ -304,7 +299,7 @@ class HoldIntake:
         except Refusal as error:
             # Its content is not there any more; what stands in the directory is captured by the drain.
             self._complain(str(error))
-        self._drop_unsent(oldest)
+        self._unsent = [one for one in self._unsent if one is not oldest]
         await self._release(oldest)
         return True
 
