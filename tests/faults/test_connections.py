@@ -4,14 +4,24 @@ import json
 import os
 import random
 import signal
+import socket
+import threading
+import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
+from dirsync.core.entry import Role
+from dirsync.net.tls import Credential
+from dirsync.wire.codec import encode
+from dirsync.wire.framing import encode_frame
+from dirsync.wire.messages import Reply, Welcome
 from tests.e2e.files import put
 from tests.e2e.locking import become, lock, queued, unlock
-from tests.e2e.servers import Pair, wait_until
+from tests.e2e.servers import SECONDS_MAX, Pair, Server, wait_until
 from tests.faults.network import (
     ProxiedPair,
     both_disconnections,
@@ -404,3 +414,89 @@ def not_needed(pair: Pair) -> bool:
     """Whether the session has ended its work without ever carrying so much."""
     status = json.loads(pair.command("dirsync", "status", "--json", is_ok=None).stdout)
     return bool(status["in_sync"])
+
+
+def test_a_server_b_of_another_major_version_is_said_once_and_tried_slowly(pair: ProxiedPair) -> None:
+    """Whatever else it is: one clear line, and a try every two seconds at most."""
+    pair.command("dirsync", "keygen")
+    with OtherVersion(Credential.load(pair.state / "key.pem")) as other:
+        text = pair.config.read_text()
+        pair.config.write_text(text.replace(f"127.0.0.1:{pair.proxy.port}", other.address))
+        pair.start_alone("a")
+        other.wait_met(4)
+        said = pair.server_a.wait_event("notice")
+        assert said["reason"] == (
+            "Server B cannot be reached: this is protocol version 1, the other end speaks 2: this end needs an update"
+        )
+        other.wait_met(6)
+        assert len(pair.server_a.events("notice")) == 1
+        gaps = [later - earlier for earlier, later in pairwise(other.met)]
+        assert max(gaps[-2:]) > 1.5, gaps
+        assert pair.server_a.events("connected") == []
+
+
+class OtherVersion:
+    """A listener that welcomes everybody in the second major version of the protocol."""
+
+    def __init__(self, credential: Credential) -> None:
+        self.met: list[float] = []
+        self._context = credential.server_context()
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self._heard = threading.Condition()
+        self._thread = threading.Thread(target=self._serve)
+        self.address = f"127.0.0.1:{self._listening.getsockname()[1]}"
+
+    def __enter__(self) -> "OtherVersion":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listening.shutdown(socket.SHUT_RDWR)
+        self._thread.join(SECONDS_MAX)
+        self._listening.close()
+
+    def wait_met(self, count: int) -> None:
+        with self._heard:
+            assert self._heard.wait_for(lambda: len(self.met) >= count, SECONDS_MAX)
+
+    def _serve(self) -> None:
+        with suppress(OSError):  # the end: it listens no more
+            while True:
+                plain, _ = self._listening.accept()
+                with suppress(OSError), self._context.wrap_socket(plain, server_side=True) as tls:
+                    tls.recv(65536)
+                    tls.sendall(encode_frame(encode(Reply(0, Welcome(2, 0, Role.B)))))
+                    with self._heard:
+                        self.met.append(time.monotonic())
+                        self._heard.notify_all()
+                    tls.recv(65536)
+
+
+@contextmanager
+def a_tenth_of_a_processor(*servers: Server) -> Iterator[None]:
+    """Leave these servers little of the machine, where it has cgroups of the first version and lets us."""
+    group = Path("/sys/fs/cgroup/cpu") / f"dirsync-{os.getpid()}"
+    try:
+        group.mkdir()
+    except OSError as error:
+        pytest.skip(f"no processor time can be rationed here: {error}")
+    try:
+        (group / "cpu.cfs_quota_us").write_text("10000")
+        for server in servers:
+            (group / "cgroup.procs").write_text(str(server.process.pid))
+        yield
+    finally:
+        for server in servers:
+            (group.parent / "cgroup.procs").write_text(str(server.process.pid))
+        group.rmdir()
+
+
+def test_servers_with_little_of_the_processor_do_not_lose_each_other(live: ProxiedPair) -> None:
+    with a_tenth_of_a_processor(live.server_a, live.server_b):
+        for number in range(600):
+            put(live.a / f"a{number}", f"{number}")
+            put(live.b / f"b{number}", os.urandom(3_000))
+        live.server_a.wait_event("synced", 300)
+        assert both_disconnections(live) == {"b": 0, "a": 0}
+    live.settle()
+    assert both_disconnections(live) == {"b": 0, "a": 0}
