@@ -10,6 +10,7 @@ from dirsync.core.plan import Action
 from dirsync.core.reports import Step
 from dirsync.errors import StateError
 from dirsync.limits import SUBSCRIBER_EVENTS_MAX
+from dirsync.net.calls import Terms
 from dirsync.peer.sessions import Sessions
 from dirsync.replica.remote import RemoteReplica
 from dirsync.wire.messages import Denied, Hello, Welcome
@@ -68,6 +69,20 @@ async def test_a_session_is_announced_when_it_begins_and_with_its_reason_when_it
         assert ground.announced == [(True, "Server A came")]
     assert [is_connected for is_connected, _ in ground.announced] == [True, False]
     assert ground.announced[1][1]
+
+
+async def test_a_session_ends_with_its_bulk_connection_and_says_why():
+    ground = Ground()
+    async with ground.met(hello()) as (_, control, taking):
+        await ground.until(lambda: ground.announced)
+        near, far, wire = joined(Terms(heartbeat_seconds=0.01, silence_seconds=0.05))
+        bulk = asyncio.create_task(ground.sessions.take(hello("bulk"), far))
+        async with near:
+            wire.is_cut = True
+            await taking
+        await bulk
+        assert not control.is_open
+    assert ground.announced[-1] == (False, "nothing was heard for 0.05 s")
 
 
 async def test_who_is_let_in():

@@ -26,6 +26,8 @@ class _Session:
     hello: Hello
     control: Connection
     events: "asyncio.Queue[Event]" = field(default_factory=_new_events)
+    reason: str = ""
+    """Why the bulk connection ended, where that ended the session."""
 
 
 class Sessions:
@@ -89,7 +91,11 @@ class Sessions:
             return
         connection.serve(self._server.answer_bulk)
         async with connection:
-            await connection.wait_closed()
+            reason = await connection.wait_closed()
+        if session.control.is_open:
+            # One without the other is no session; why it was lost is known here only.
+            session.reason = reason
+            await session.control.close()
 
     async def _serve(self, session: _Session) -> None:
         try:
@@ -106,7 +112,7 @@ class Sessions:
         finally:
             forwarding.cancel()
             await asyncio.wait([forwarding])
-            self._announce(False, reason)
+            self._announce(False, session.reason or reason)
 
     async def _forward_events(self, session: _Session) -> None:
         while True:
