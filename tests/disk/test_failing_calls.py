@@ -46,7 +46,11 @@ def _recovered(stage: Stage, reported: list[Kept]) -> list[Kept]:
     return kept + bench.kept.orphans({each.file for each in (*reported, *kept)}, path_of)
 
 
-@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC, errno.EACCES], ids=errno.errorcode.get)
+@pytest.mark.parametrize(
+    "number",
+    [errno.EIO, *(pytest.param(each, marks=pytest.mark.faults) for each in (errno.ENOSPC, errno.EACCES))],
+    ids=errno.errorcode.get,
+)
 @pytest.mark.parametrize("prepare", APPLIES, ids=lambda each: each.__name__)
 def test_each_call_fails_once(prepare: Callable[[Stage], Prepared], number: int, stages: Callable[[], Stage]) -> None:
     broken = []
