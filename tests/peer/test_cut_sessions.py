@@ -254,6 +254,7 @@ async def cut_at_each(pair, places):
         check(pair, await play(pair, number, kind, share))
 
 
+@pytest.mark.timeout(300)
 @in_virtual_time
 async def test_a_session_is_cut_at_a_frame_of_each_kind(tmp_path):
     async with Pair(tmp_path) as pair, pair.connected():

@@ -42,7 +42,7 @@ from tests.support.trees import at
 from tests.support.virtual_time import run
 from tests.wire.values import PLAIN, digests, naturals, values_of
 
-SECONDS_MAX = 30
+SECONDS_MAX = 60
 CONTENTS = [b"", b"x", b"content of a file", b"y" * 70_000]
 SIMPLE = PLAIN | {
     RelPath: st.sampled_from([at(text) for text in ("f", "d", "d/f", "d/e/f", "f/g", "held", "new")]),
