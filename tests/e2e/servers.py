@@ -240,11 +240,11 @@ class Pair:
         return a
 
 
-def wait_until(condition: Callable[[], bool], what: str) -> None:
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = SECONDS_MAX) -> None:
     """Poll for what no program announces (a file of another program); used only where there is nothing to wait on."""
     pause = threading.Event()
     waited = 0.0
     while not condition():
         pause.wait(0.01)
         waited += 0.01
-        assert waited < SECONDS_MAX, f"waited in vain for {what}"
+        assert waited < seconds, f"waited in vain for {what}"

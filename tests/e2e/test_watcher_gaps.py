@@ -19,9 +19,11 @@ import pytest
 from tests.e2e.files import put
 from tests.e2e.servers import Pair, Tree, tree_of, wait_until
 
-pytestmark = [pytest.mark.faults, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(400)]
 
 EVENTS_MAX = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
+SCAN_SECONDS_MAX = 120.0
+"""On a machine with much else to do a scan takes long, and the next one comes the later for it."""
 UNUSABLE = "raise ImportError('not on this machine')\n"
 
 
@@ -104,19 +106,18 @@ def test_a_queue_that_overflowed(gaps: Pair, role: str) -> None:
     arrives(gaps, root)
 
 
-def test_files_that_come_with_their_directories(gaps: Pair, tmp_path: Path) -> None:
-    for number in range(200):
-        put(gaps.b / f"made{number}" / "b" / "c" / "f", f"{number}")
-    arrives(gaps, gaps.b)
-    outside = tmp_path / "outside"
-    shutil.copytree(gaps.b, outside / "moved")
-    (outside / "moved").rename(gaps.a / "moved")
-    shutil.copytree(gaps.b, gaps.a / "copied")
-    archive = shutil.make_archive(str(outside / "archive"), "tar", gaps.b)
+def test_files_that_come_with_their_directories(gaps: Pair) -> None:
+    outside = gaps.home / "outside"
+    for number in range(100):
+        put(gaps.b / "made" / f"d{number}" / "b" / "c" / "f", f"{number}")
+        put(outside / f"d{number}" / "b" / "c" / "f", f"{number}")
+    archive = shutil.make_archive(str(gaps.home / "archive"), "tar", outside)
     (gaps.b / "unpacked").mkdir()
     shutil.unpack_archive(archive, gaps.b / "unpacked", filter="data")
+    shutil.copytree(outside, gaps.a / "copied")
+    outside.rename(gaps.a / "moved")
     arrives(gaps, gaps.b)
-    assert len(tree_of(gaps.a)) >= 200 * 4 * 3
+    assert len(tree_of(gaps.a)) == 4 * (100 * 4 + 1)
 
 
 def test_a_name_that_is_not_utf8_and_is_written_all_the_time(gaps: Pair) -> None:
@@ -147,7 +148,7 @@ def test_a_program_that_writes_through_a_mapping(gaps: Pair, role: str) -> None:
         gaps.running[role].wait_event("detected", path="mapped")
         view[:3] = b"NEW"
         view.flush()
-        wait_until(lambda: (far / "mapped").read_bytes() == b"NEW content", "what was written through the mapping")
+        wait_until(lambda: (far / "mapped").read_bytes() == b"NEW content", "a scan", SCAN_SECONDS_MAX)
         assert found_by_scan(gaps, role) > before
     arrives(gaps, root)
 
