@@ -18,7 +18,7 @@ from pathlib import Path
 from tests.sim.mutant_list import MUTANTS
 
 SRC = Path(__file__).parents[2] / "src"
-CHUNK = 5
+CHUNK = 15
 
 
 class Mutator(importlib.abc.MetaPathFinder):

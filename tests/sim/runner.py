@@ -5,6 +5,7 @@ import gc
 import shutil
 import tempfile
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,35 +50,9 @@ class Place:
 def run(plan, place):
     """Run the simulation that a plan describes."""
     begin = time.perf_counter()
-    was_enabled = gc.isenabled()
-    gc.disable()
-    loop = SimLoop()
-    asyncio.set_event_loop(loop)
-    try:
-        return _run_on(loop, plan, place, begin)
-    finally:
-        asyncio.set_event_loop(None)
-        loop.close()
-        if was_enabled:
-            gc.enable()
-        gc.collect()
-
-
-def _run_on(loop, plan, place, begin):
-    here = place.path / "run"
-    shutil.rmtree(here, ignore_errors=True)
-    here.mkdir()
-    world = World(plan, loop, here, place.template)
-    loop.job_seconds = world.job_seconds
-    loop.set_exception_handler(world.complained)
-    disk, rest = (
-        simulated(world.disk, world.rng("secrets")),
-        rigged(world.network, world.watcher, world.before_statement),
-    )
-    with disk as stand_ins, rest:
-        world.prepare(stand_ins)
+    with made(plan, place) as world:
         story = Story(world)
-        _play(loop, world, story)
+        _play(world.loop, world, story)
     return Outcome(
         plan.seed,
         None if world.violation is None else str(world.violation),
@@ -87,6 +62,32 @@ def _run_on(loop, plan, place, begin):
         story.faults.count,
         time.perf_counter() - begin,
     )
+
+
+@contextmanager
+def made(plan, place):
+    """Lend the world of a plan, in which nothing runs yet; the product is on its disks and network meanwhile."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    loop = SimLoop()
+    asyncio.set_event_loop(loop)
+    here = place.path / "run"
+    shutil.rmtree(here, ignore_errors=True)
+    here.mkdir()
+    try:
+        world = World(plan, loop, here, place.template)
+        loop.job_seconds = world.job_seconds
+        loop.set_exception_handler(world.complained)
+        disk = simulated(world.disk, world.rng("secrets"))
+        with disk as stand_ins, rigged(world.network, world.watcher, world.before_statement):
+            world.prepare(stand_ins)
+            yield world
+    finally:
+        asyncio.set_event_loop(None)
+        loop.close()
+        if was_enabled:
+            gc.enable()
+        gc.collect()
 
 
 def _play(loop, world, story):

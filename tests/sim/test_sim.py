@@ -24,3 +24,9 @@ def test_the_same_seed_twice_gives_the_same_trace():
     runs = [simulate("--seed", "4")[1].splitlines()[:-2] for _ in range(2)]
     assert len(runs[0]) > 100
     assert runs[0] == runs[1]
+
+
+@pytest.mark.timeout(150)
+def test_every_promise_holds_in_a_few_seeds():
+    status, said = simulate("--first", "1", "--seeds", "4", "--jobs", "2")
+    assert status == 0, said

@@ -1,0 +1,177 @@
+"""Each checker of the simulation can fail, and does not where nothing is wrong."""
+
+import pytest
+
+from dirsync.core.entry import Role
+from dirsync.core.events import Event, EventName
+from tests.sim import checkers
+from tests.sim.plan import make_plan
+from tests.sim.runner import Place, made
+from tests.sim.servers import state_of
+from tests.sim.trees import remove_below
+
+X = b"x"
+
+
+class Stage:
+    """A world in which nothing runs: people act, and somebody who is no person meddles."""
+
+    def __init__(self, world):
+        self.world = world
+        for server in world.servers.values():
+            server.process = object()
+            server.database.open()
+            self.makes_directory(server.name, b"versions")
+
+    def writes(self, side, name=X):
+        """A person writes a file; return its content."""
+        self.does(side, self.world.people[side]._written(name, 0, self.world.people[side]._fresh(20)))
+        return self.node(side, name).data
+
+    def deletes(self, side, name=X):
+        self.does(side, self.world.people[side]._delete(name, name))
+
+    def does(self, side, steps):
+        with self.world.acting(side):
+            for _ in steps:
+                pass
+
+    def copies(self, content, side, name=X):
+        """The product, or chance, puts a content somewhere."""
+        root = self.world.root(side)
+        root.fs.rename([(root, name, None, root.fs.make(0o100644, content))])
+
+    def makes_directory(self, side, name):
+        """Return a new directory in a state directory."""
+        state = self.world.disk.find(state_of(side).encode())
+        directory = state.fs.make(0o40700)
+        state.fs.rename([(state, name, None, directory)])
+        return directory
+
+    def node(self, side, name=X):
+        return self.world.root(side).children[name]
+
+    @property
+    def broken(self):
+        """The checker that has found something."""
+        return None if self.world.violation is None else self.world.violation.checker
+
+
+@pytest.fixture(scope="module")
+def place():
+    with Place() as place:
+        yield place
+
+
+@pytest.fixture
+def stage(place):
+    with made(make_plan(1), place) as world:
+        stage = Stage(world)
+        yield stage
+        for server in world.servers.values():
+            server.database.kill()
+
+
+def test_honest_compares_what_was_done_before_the_question(stage):
+    stage.writes("a")
+    stage.world.honest.waited(stage.world.loop.time())
+    assert stage.broken is None, "done at the very moment of the question"
+    stage.world.honest.waited(stage.world.loop.time() + 1)
+    assert stage.broken == "honest"
+
+
+def test_honest_gives_in_sync_the_time_of_a_scan(stage):
+    stage.writes("a")
+    stage.world.said(Event(0, Role.A, EventName.IN_SYNC))
+    assert stage.broken is None
+    stage.world.loop._selector.now += checkers.UNSEEN_SECONDS + 1
+    stage.world.said(Event(0, Role.A, EventName.IN_SYNC))
+    assert stage.broken == "honest"
+
+
+def test_torn_sees_half_of_what_somebody_wrote(stage):
+    content = stage.writes("a")
+    stage.copies(content, "b")
+    stage.world.torn.look()
+    assert stage.broken is None
+    stage.copies(content[:7], "b", b"y")
+    stage.world.torn.look()
+    assert stage.broken == "torn"
+
+
+def test_a_draft_may_be_seen_where_it_is_written_and_elsewhere_once_it_was_quiet(stage):
+    ledger = stage.world.ledger
+    ledger.changed("a", {}, {X: b"half"}, at=10.0)
+    assert ledger.may_stand(b"half", "a", at=10.0, quiet_seconds=1.0)
+    assert not ledger.may_stand(b"half", "b", at=10.9, quiet_seconds=1.0)
+    assert ledger.may_stand(b"half", "b", at=11.0, quiet_seconds=1.0)
+
+
+def test_loss_is_what_nobody_destroyed_and_nobody_has(stage):
+    content = stage.writes("a")
+    stage.copies(content, "b")
+    checkers.check_loss(stage.world)
+    assert stage.broken is None
+    remove_below(stage.world.root("b"))
+    checkers.check_loss(stage.world)
+    assert stage.broken == "loss"
+
+
+def test_what_a_person_deleted_is_no_loss(stage):
+    stage.writes("a")
+    stage.deletes("a")
+    checkers.check_loss(stage.world)
+    assert stage.broken is None
+
+
+def test_convergence_compares_the_trees(stage):
+    stage.writes("a")
+    checkers.check_convergence(stage.world)
+    assert stage.broken == "convergence"
+
+
+def test_convergence_compares_the_archive(stage):
+    content = stage.writes("a")
+    stage.copies(content, "b")
+    stage.node("b").mtime_ns = stage.node("a").mtime_ns
+    checkers.check_convergence(stage.world)
+    assert stage.broken == "archive"
+
+
+def test_invention_is_a_content_that_nobody_wrote(stage):
+    stage.writes("a")
+    checkers.check_invention(stage.world)
+    assert stage.broken is None
+    stage.copies(b"nobody wrote this", "b")
+    checkers.check_invention(stage.world)
+    assert stage.broken == "invention"
+
+
+def test_bounds_find_what_was_left_in_a_state_directory(stage):
+    spool = stage.makes_directory("a", b"spool")
+    spool.fs.rename([(spool, b"file", None, spool.fs.make(0o100600, b"left over"))])
+    checkers.check_bounds(stage.world)
+    assert stage.broken == "bounds"
+
+
+def test_a_locked_name_may_be_changed_by_people_at_a_only(stage):
+    locks = stage.world.locks
+    stage.writes("a")
+    locks.answered(X, locks.unlocks_of(X))
+    stage.writes("a")
+    locks.check()
+    assert stage.broken is None
+    stage.node("a").data = b"from b"
+    locks.check()
+    assert stage.broken == "lock"
+
+
+def test_what_is_unlocked_may_be_changed_by_anybody(stage):
+    locks = stage.world.locks
+    stage.writes("a")
+    before = locks.unlocks_of(X)
+    locks.unlock_asked(X)
+    locks.answered(X, before)
+    stage.node("a").data = b"from b"
+    locks.check()
+    assert stage.broken is None
