@@ -2,6 +2,7 @@
 
 import errno
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import count
 
 import pytest
@@ -10,7 +11,8 @@ from dirsync.core.paths import RelPath
 from dirsync.disk.apply import Batch, Done, Prepared
 from dirsync.disk.kept import Kept
 from dirsync.disk.probe import observed, probe
-from dirsync.errors import RootLost
+from dirsync.disk.reading import digest_of
+from dirsync.errors import DiskError, RootLost
 from tests.disk.applies import APPLIES, is_ignored, kept_value
 from tests.disk.intruders import Stage
 from tests.support.windows import at_each_system_call
@@ -65,6 +67,47 @@ def test_each_call_fails_once(prepare: Callable[[Stage], Prepared], number: int,
             break
     assert at > 10
     assert not broken
+
+
+CONTENT = b"arrives in two parts"
+
+
+def _receive(stage: Stage, *, is_abandoned: bool) -> bool:
+    digest = digest_of(CONTENT)
+    transfer = stage.bench.staging.receive(digest, len(CONTENT), 0)
+    try:
+        transfer.write(CONTENT[:7])
+        if not is_abandoned:
+            transfer.write(CONTENT[7:])
+            return transfer.finish()
+    finally:
+        transfer.abandon()
+    return False
+
+
+@pytest.mark.parametrize("is_abandoned", [False, True], ids=["finished", "abandoned"])
+def test_each_call_of_a_transfer_fails_once_and_the_next_one_succeeds(
+    stages: Callable[[], Stage], is_abandoned: bool
+) -> None:
+    for at in count():
+        stage = stages()
+        failed = False
+
+        def act(number: int, _name: str) -> None:
+            nonlocal failed
+            if number == at:  # noqa: B023
+                failed = True
+                raise OSError(errno.EIO, "as the test wants it")
+
+        with at_each_system_call(act), suppress(DiskError):
+            _receive(stage, is_abandoned=is_abandoned)
+        assert _receive(stage, is_abandoned=False)
+        staged = stage.bench.staging.take(RelPath(b"d/f"), digest_of(CONTENT))
+        assert staged is not None
+        stage.bench.staging.discard(staged)
+        if not failed:
+            break
+    assert at > 5
 
 
 def _problems(stage: Stage, prepared: Prepared, batch: Batch | None) -> list[str]:

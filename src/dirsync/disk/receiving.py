@@ -93,14 +93,15 @@ class Receiving:
             if part is None:
                 return
             try:
-                if self._has_failed:
-                    os.unlink(self._part_name, dir_fd=part.directory)
-                else:
-                    part.sink.finish()
+                try:
+                    if self._has_failed:
+                        os.unlink(self._part_name, dir_fd=part.directory)
+                    else:
+                        part.sink.finish()
+                finally:
+                    self._close(part)
             except OSError as error:
                 raise DiskError(reason_of(error)) from error
-            finally:
-                self._close(part)
 
     @contextmanager
     def _opened(self) -> Iterator[_Part]:
@@ -145,8 +146,10 @@ class Receiving:
 
     def _close(self, part: _Part) -> None:
         self._part, self._is_over = None, True
-        os.close(part.fd)
-        self._end()
+        try:
+            os.close(part.fd)
+        finally:
+            self._end()
 
 
 def _rename(directory: int, old: bytes, new: bytes) -> None:

@@ -266,12 +266,13 @@ class Staging:
             if digest in self._receiving:
                 raise DiskError("this content is being received already")
             directory = self._area.opened()
+            self._drop_unclaimed(directory, {*self._receiving, digest})
             self._receiving.add(digest)
-            self._drop_unclaimed(directory)
             return directory
 
-    def _drop_unclaimed(self, directory: int) -> None:
-        in_use = {received_name(digest, is_partial=True) for digest in self._receiving}
+    @staticmethod
+    def _drop_unclaimed(directory: int, receiving: set[Digest]) -> None:
+        in_use = {received_name(digest, is_partial=True) for digest in receiving}
         names = [os.fsencode(text) for text in os.listdir(directory)]
         unclaimed = [name for name in names if _is_received(name) and name not in in_use]
         if len(unclaimed) > UNCLAIMED_MAX:
