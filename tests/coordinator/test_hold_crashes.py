@@ -6,9 +6,6 @@ ends but its connection to Server B, at every step that uses it.
 """
 
 import asyncio
-import os
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -32,17 +29,6 @@ LARGE = b"large" * 500
 def stride(request) -> int:
     """Every how many steps there is an interruption; a torture is one at each."""
     return request.param
-
-
-@pytest.fixture
-def state(tmp_path: Path) -> Iterator[Path]:
-    """A directory in memory where there is one: processes die here, no disk loses its power, and nothing is slow."""
-    memory = Path("/dev/shm")
-    if not os.access(memory, os.W_OK):
-        yield tmp_path
-        return
-    with tempfile.TemporaryDirectory(dir=memory) as directory:
-        yield Path(directory)
 
 
 async def _nothing_applied(_path):
@@ -193,7 +179,7 @@ def _begin():
     return (write(Role.A, b"original"), settle, lock)
 
 
-def test_lock_enqueue_and_drain(state: Path, stride: int) -> None:
+def test_lock_enqueue_and_drain(memory: Path, stride: int) -> None:
     def make():
         return Story(
             *_begin(),
@@ -210,10 +196,10 @@ def test_lock_enqueue_and_drain(state: Path, stride: int) -> None:
         a, b = _trees(story)
         assert a == b, step
 
-    _interrupt(state, make, check, stride)
+    _interrupt(memory, make, check, stride)
 
 
-def test_edits_of_a_join_the_queue(state: Path, stride: int) -> None:
+def test_edits_of_a_join_the_queue(memory: Path, stride: int) -> None:
     def make():
         return Story(
             *_begin(),
@@ -232,10 +218,10 @@ def test_edits_of_a_join_the_queue(state: Path, stride: int) -> None:
         a, b = _trees(story)
         assert a == b, step
 
-    _interrupt(state, make, check, stride)
+    _interrupt(memory, make, check, stride)
 
 
-def test_a_lock_in_the_middle_of_a_drain(state: Path, stride: int) -> None:
+def test_a_lock_in_the_middle_of_a_drain(memory: Path, stride: int) -> None:
     def make():
         return Story(
             *_begin(),
@@ -251,10 +237,10 @@ def test_a_lock_in_the_middle_of_a_drain(state: Path, stride: int) -> None:
         a, b = _trees(story)
         assert a == b, step
 
-    _interrupt(state, make, check, stride)
+    _interrupt(memory, make, check, stride)
 
 
-def test_states_that_nobody_waits_for(state: Path, stride: int) -> None:
+def test_states_that_nobody_waits_for(memory: Path, stride: int) -> None:
     """B goes on without waiting for anything, whatever becomes of A."""
     contents = [b"state %d" % number for number in range(4)]
 
@@ -275,10 +261,10 @@ def test_states_that_nobody_waits_for(state: Path, stride: int) -> None:
         a, b = _trees(story)
         assert a == b, step
 
-    _interrupt(state, make, check, stride)
+    _interrupt(memory, make, check, stride)
 
 
-def test_an_edit_of_a_while_the_server_is_down(state: Path, stride: int) -> None:
+def test_an_edit_of_a_while_the_server_is_down(memory: Path, stride: int) -> None:
     """What the drain had applied is not applied again on top of it, however soon the kill came after the apply."""
 
     def make():
@@ -299,4 +285,4 @@ def test_an_edit_of_a_while_the_server_is_down(state: Path, stride: int) -> None
         a, b = _trees(story)
         assert a == b, step
 
-    _interrupt(state, make, check, stride, ways=[_told_with_one_death])
+    _interrupt(memory, make, check, stride, ways=[_told_with_one_death])

@@ -5,15 +5,11 @@ real (`tests.support.near_pair`). One number makes a history, the same one each 
 """
 
 import asyncio
-import os
 import random
-import shutil
-import tempfile
 from collections import deque
 from copy import deepcopy
 from dataclasses import dataclass, field
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 
@@ -429,31 +425,26 @@ def shown(standing):
     return f"{content[:8].decode()}x{len(content)} of {time_ns // SECOND} {mode:o}"
 
 
-async def tell(seed, steps=STEPS):
+async def tell(base, seed, steps=STEPS):
     """Live through a history; the steps are in the failure."""
-    memory = Path("/dev/shm")
-    base = tempfile.mkdtemp(dir=memory if os.access(memory, os.W_OK) else None)
-    history = History(base, seed)
+    history = History(base / str(seed), seed)
     try:
         await history.run(steps)
     except BaseException as error:
         error.add_note(f"seed {seed}, after step {len(history.steps)}:\n" + "\n".join(history.steps))
         raise
     finally:
-        try:
-            await history.pair.end(*list(history.pair.running))
-        finally:
-            shutil.rmtree(base)
+        await history.pair.end(*list(history.pair.running))
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_a_history(seed):
-    await tell(seed, 40)
+async def test_a_history(memory, seed):
+    await tell(memory, seed, 40)
 
 
 @pytest.mark.faults
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("block", range(10))
-async def test_a_thousand_steps(block):
+async def test_a_thousand_steps(memory, block):
     for seed in range(1_000 + block * 10, 1_010 + block * 10):
-        await tell(seed)
+        await tell(memory, seed)

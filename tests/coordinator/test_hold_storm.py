@@ -128,8 +128,8 @@ async def _storm(base, seed, seconds):
         await pair.end(*list(pair.running))
 
 
-async def test_a_storm(tmp_path):
-    storm = await _storm(tmp_path, 1, 2)
+async def test_a_storm(memory):
+    storm = await _storm(memory, 1, 2)
     assert storm.locks
     assert storm.applied
 
@@ -137,7 +137,7 @@ async def test_a_storm(tmp_path):
 @pytest.mark.faults
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("seed", range(2, 8))
-async def test_a_long_storm(tmp_path, seed):
-    storm = await _storm(tmp_path, seed, 20)
+async def test_a_long_storm(memory, seed):
+    storm = await _storm(memory, seed, 20)
     assert storm.locks > 50
     assert storm.applied > 50

@@ -6,7 +6,7 @@ import pytest
 
 from dirsync.core.entry import Problem, Role
 from dirsync.core.events import EventName
-from dirsync.core.reports import Failed, Refused
+from dirsync.core.reports import Failed, Missing, Refused
 from dirsync.errors import DiskError, Refusal, RemoteProtocolError, StateError, Unreachable
 from tests.support.coordinated import World
 from tests.support.trees import at
@@ -96,23 +96,30 @@ async def test_an_update_that_cannot_be_applied_stops_only_its_own_drain(tmp_pat
         await world.settle()
 
 
+@pytest.mark.parametrize("result", [Refused(Problem("it is being changed")), Missing(b"")], ids=["saving", "missing"])
 @in_virtual_time
-async def test_a_program_that_is_saving_at_a_does_not_stop_the_drain(tmp_path):
+async def test_what_passes_does_not_stop_the_drain(tmp_path, result):
+    """A program that saves at A just now; a staged content that had to make room."""
     async with World(tmp_path) as world:
         await locked(world)
         await queued(world, b"1", b"2")
-        world.a.gives(X, *[Refused(Problem("it is being changed"))] * 2)
+        world.a.gives(X, *[result] * 2)
         assert await unlock(world) == 2
         await world.settle()
 
 
+@pytest.mark.parametrize(
+    ("result", "reason"),
+    [(Refused(Problem("permission denied")), "permission denied"), (Missing(b""), "its content was not found")],
+    ids=["unreadable", "missing"],
+)
 @in_virtual_time
-async def test_a_file_at_a_that_stays_unreadable_stops_the_drain_with_its_reason(tmp_path):
+async def test_what_does_not_pass_stops_the_drain_with_its_reason(tmp_path, result, reason):
     async with World(tmp_path) as world:
         await locked(world)
         await queued(world, b"1", b"2")
-        world.a.gives(X, *[Refused(Problem("permission denied"))] * 4)
-        with pytest.raises(Refusal, match="permission denied; 2 updates stay held"):
+        world.a.gives(X, *[result] * 4)
+        with pytest.raises(Refusal, match=f"{reason}; 2 updates stay held"):
             await unlock(world)
         assert await unlock(world) == 2
         await world.settle()
@@ -221,3 +228,27 @@ async def test_an_edit_passes_to_b_while_it_is_being_superseded(tmp_path):
         passing.set()
         await world.settle()
         assert world.b.read(X) == b"two"
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(600)
+@in_virtual_time
+async def test_a_queue_of_ten_thousand(memory):
+    """It is taken in and applied in order, once each, and no other file waits for it, neither time."""
+    async with World(memory) as world:
+        await locked(world)
+        contents = [b"%d" % number for number in range(10_000)]
+        for content in contents:
+            world.b.write(X, content)
+        world.b.write(Y, b"y")
+        await world.until(lambda: Y in world.a.tree())
+        assert world.coordinator.holds.depth(X) < len(contents)
+        await world.coordinator.wait_in_sync()
+        assert world.coordinator.holds.depth(X) == len(contents)
+        unlocking = asyncio.create_task(unlock(world))
+        world.b.write(Y, b"y again")
+        await world.until(lambda: world.a.read(Y) == b"y again")
+        assert not unlocking.done()
+        assert await unlocking == len(contents)
+        assert applied_contents(world) == contents
+        await world.settle()

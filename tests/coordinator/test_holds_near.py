@@ -9,7 +9,6 @@ from dirsync.core.entry import Role
 from dirsync.core.events import EventName
 from dirsync.core.paths import RelPath
 from dirsync.errors import Refusal
-from tests.support import near_pair
 from tests.support.near_pair import NearPair
 
 A, B = Role.A, Role.B
@@ -135,27 +134,3 @@ async def test_a_hundred_are_unlocked_at_once_under_traffic(pair):
         remaining = [fields["remaining"] for fields in pair.said(EventName.APPLIED, path)]
         assert remaining == [2, 1, 0]
         assert pair.standing(A, path)[0] == pair.standing(B, path)[0] == b"%s 2" % path
-
-
-@pytest.mark.faults
-@pytest.mark.timeout(600)
-async def test_a_queue_of_ten_thousand(pair, monkeypatch):
-    """It is taken in, shown and applied in order, once each, and no other file waits for it."""
-    monkeypatch.setattr(near_pair, "SECONDS_MAX", 500)
-    count = 10_000
-    for number in range(count):
-        pair.become(B, F, standing(b"%d" % number, 10 + number))
-        await pair.until(lambda number=number: pair.coordinator.holds.depth(F) == number + 1)
-    pair.become(B, RelPath(b"stays"), standing(b"goes on", 5))
-    await pair.settle()
-    assert pair.standing(A, RelPath(b"stays"))[0] == b"goes on"
-    assert [found[0] for _, found in pair.rows(F)] == [b"%d" % number for number in range(count)]
-    unlocking = asyncio.create_task(pair.unlock(F))
-    pair.become(B, RelPath(b"stays"), standing(b"goes on and on", 6))
-    await pair.until(lambda: pair.standing(A, RelPath(b"stays"))[0] == b"goes on and on")
-    assert not unlocking.done()
-    assert await unlocking == count
-    assert [fields["remaining"] for fields in pair.said(EventName.APPLIED, F)] == list(range(count - 1, -1, -1))
-    await pair.settle()
-    assert pair.standing(A, F)[0] == pair.standing(B, F)[0] == b"%d" % (count - 1)
-    assert len(await pair.kept(A, F)) == count

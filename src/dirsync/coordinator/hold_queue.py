@@ -24,7 +24,8 @@ from dirsync.store.hold_rows import UpdateRow
 _SURPRISES_MAX = 20
 """How often in a row directory_a's file may change under one apply before the drain stops with a reason."""
 _PROBLEMS_MAX = 3
-"""How often in a row it may be unreadable: a program that saves just now is no reason to stop."""
+"""How often in a row it may be unreadable, or the staged content gone: a program that saves just now, or a staging area
+that made room for something else, is no reason to stop."""
 
 
 class HoldQueue:
@@ -206,10 +207,10 @@ class HoldQueue:
                 await self._fail(reason)
             case Refused(found=Problem(reason)) if surprises >= _PROBLEMS_MAX:
                 await self._fail(reason)
-            case Refused():
-                return False
-            case Missing():
+            case Missing() if surprises >= _PROBLEMS_MAX:
                 await self._fail("its content was not found")
+            case Refused() | Missing():
+                return False
             case Failed():
                 await self._fail(result.reason)
         return True
