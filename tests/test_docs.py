@@ -160,3 +160,12 @@ def test_the_files_of_the_shown_configuration_are_there() -> None:
     assert settings.b.directory == ROOT / "directory_b"
     for server in (settings.a, settings.b):
         assert any(path.is_file() for path in server.directory.rglob("*"))
+
+
+def test_the_tests_that_show_what_locks_do_exist() -> None:
+    named = set(re.findall(r"`(test_\w+)`", (ROOT / "docs" / "locks.md").read_text("utf-8")))
+    assert named
+    defined: set[str] = set()
+    for file in (ROOT / "tests").rglob("test_*.py"):
+        defined.update(re.findall(r"^(?:async )?def (test_\w+)", file.read_text("utf-8"), re.MULTILINE))
+    assert named <= defined, named - defined

@@ -165,12 +165,12 @@ def test_nothing_from_b_reaches_a_locked_file_in_a_thousand_locks(pair: Pair, se
 
 
 @pytest.mark.faults
-@pytest.mark.timeout(300)
-@pytest.mark.parametrize("call", ["renameat2", "fsync", "unlinkat", "pwrite64"])
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("call", ["renameat2", "fsync", "pwrite64"])
 def test_nothing_from_b_reaches_a_locked_file_where_each_step_is_slow(pair: Pair, call: str) -> None:
     """The apply and the lock are drawn out at the change itself, at its syncs, and at the records about it."""
     if shutil.which("strace") is None:
         pytest.skip("needs strace")
     pair.prefix = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={call}"]
-    pair.prefix += ["-e", f"inject={call}:delay_enter=50000"]
-    _under_fire(pair, 40, seed=5, least=0)
+    pair.prefix += ["-e", f"inject={call}:delay_enter=20000"]
+    _under_fire(pair, 12, seed=5, least=0)
