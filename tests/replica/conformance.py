@@ -392,6 +392,17 @@ class ReplicaConformance:
         assert isinstance(change.found, File)
         assert change.found.digest == file_of(b"later").digest
 
+    async def test_where_captures_are_dropped_with_the_hold_what_stands_there_is_reported(self, site: Site) -> None:
+        await ready(site)
+        site.write(b"f", b"seen")
+        await site.replica.hold([HeldName(RelPath(b"f"), await file_at(site, b"f"))])
+        site.write(b"f", b"captured")
+        captured = await change_of(site, b"f")
+        assert captured.capture
+        await site.replica.unhold([RelPath(b"f")])
+        told = await change_of(site, b"f")
+        assert (told.capture, told.found) == (0, captured.found)
+
     # Keeping.
 
     async def test_a_version_is_brought_back_as_an_edit(self, site: Site) -> None:

@@ -171,7 +171,11 @@ class FakeReplica:
     async def unhold(self, paths):
         for path in paths:
             self._held.pop(path, None)
-            await self.release([number for number, (held, _) in self._captures.items() if held == path])
+            unreleased = [number for number, (held, _) in self._captures.items() if held == path]
+            for number in unreleased:
+                del self._captures[number]
+            if unreleased:
+                self._report(Change(path, self._at(path).entry))
 
     async def release(self, captures):
         for number in captures:

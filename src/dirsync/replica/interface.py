@@ -82,7 +82,10 @@ class Holding(Protocol):
         ...
 
     async def unhold(self, paths: Sequence[RelPath]) -> None:
-        """Stop capturing these names and drop what was captured; a later change is an ordinary one."""
+        """Stop capturing these names and drop what was captured; a later change is an ordinary one.
+
+        Where something was dropped, its report counts for nothing any more: what stands there is reported anew.
+        """
         ...
 
     async def release(self, captures: Sequence[int]) -> None:
