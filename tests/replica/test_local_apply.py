@@ -274,6 +274,18 @@ async def test_a_given_state_is_no_update_of_a_held_name(tmp_path):
         assert await ground.drain() == []
 
 
+async def test_what_grows_until_there_is_no_room_for_it_is_not_called_being_written(tmp_path):
+    async with local_ground(tmp_path, locks_max_bytes=10) as ground:
+        await ground.replica.hold([HeldName(rel("a"), None)])
+        with open(ground.path("a"), "wb", buffering=0) as writer:
+            writer.write(b"1")
+            assert (await ground.replica.look(is_full=False)).unsettled
+            writer.write(b"x" * 20)
+        look = await ground.replica.look(is_full=False)
+        assert look.unsettled == ()
+        assert any("no room" in fields["reason"] for _, fields in ground.of(EventName.NOTICE))
+
+
 async def test_without_room_the_directory_keeps_the_only_copy(tmp_path):
     async with local_ground(tmp_path, locks_max_bytes=10) as ground:
         await ground.replica.hold([HeldName(rel("a"), None)])

@@ -112,6 +112,7 @@ class Conclusions:
                 self._take_unsettled(path, outcome, now)
             case NoRoom():
                 self.holds.postpone(path)
+                self.unsettled.settled(path)
                 self.vanished.discard(path)
                 self._pending.resolve(path)
             case Untracked() | Problem():
