@@ -93,3 +93,23 @@ def test_a_full_disk_is_a_disk_error(spool):
         file.write(b"x")
     file.abandon()
     assert names(spool) == []
+
+
+def test_an_error_of_close_is_not_the_end(spool, monkeypatch):
+    """After a good sync it says nothing new, and what is abandoned goes anyway."""
+    real = os.close
+
+    def close(fd):
+        real(fd)
+        raise OSError(5, "broken")
+
+    done, abandoned = spool.create(), spool.create()
+    done.write(b"1")
+    abandoned.write(b"2")
+    monkeypatch.setattr("dirsync.disk.spool._sync_directory", lambda _: None)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "close", close)
+        assert done.finish(blake3(b"1").digest())
+        abandoned.abandon()
+    assert names(spool) == [done.name]
+    assert list(spool.read(done.name)) == [b"1"]

@@ -5,6 +5,7 @@ import socket
 import ssl
 from contextlib import ExitStack, asynccontextmanager
 
+import msgpack
 import pytest
 
 from dirsync.core.entry import Role
@@ -14,7 +15,8 @@ from dirsync.net import listen as listen_module
 from dirsync.net.dial import dial
 from dirsync.net.listen import listen
 from dirsync.net.reasons import CREDENTIAL_DIFFERS, reason_of
-from dirsync.wire.messages import Denied, Done, Hello, StatusRequest, Welcome
+from dirsync.wire.codec import decode, encode
+from dirsync.wire.messages import Denied, Done, Hello, Reply, Request, StatusRequest, Welcome
 
 HELLO = Hello(1, 0, "control", machine="near")
 WELCOME = Welcome(1, 0, Role.B, machine="far")
@@ -102,6 +104,27 @@ async def test_another_major_version_is_denied_in_one_line(credential, major, wh
         with pytest.raises(Refusal, match=f"version 1.*speaks {major}: {who}"):
             await visit(house, credential, Hello(major, 0, "control"))
         assert house.met == []
+
+
+async def test_a_later_minor_version_with_more_to_say_is_welcome(credential):
+    """It knows capabilities that nobody here knows, and its hello has a field more than ours."""
+    later = Hello(1, 7, "control", replica_id=b"a", capabilities=("teleport", "rewind"))
+    async with open_house(credential) as house:
+        link = await dial_module._connect("127.0.0.1", house.listener.port, credential)
+        kind, (number, (body, fields)) = msgpack.unpackb(encode(Request(0, later)))
+        link.send(msgpack.packb((kind, (number, (body, (*fields, b"a field of later"))))))
+        assert decode(await link.receive()) == Reply(0, WELCOME)
+        assert house.met == [later]
+        await link.close(1)
+
+
+async def test_a_listener_of_a_later_minor_version_is_met(credential):
+    async with open_house(credential) as house:
+        house.verdict = Welcome(1, 7, Role.B, capabilities=("teleport",))
+        connection, welcome = await visit(house, credential)
+        async with connection:
+            assert welcome == house.verdict
+            assert await connection.request(StatusRequest()) == Done()
 
 
 async def test_a_listener_of_another_major_version_is_left(credential):

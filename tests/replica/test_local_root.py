@@ -1,8 +1,11 @@
 """A near replica over time: restarts, and a root that goes away, comes back, or is another one."""
 
+import asyncio
+import errno
 import os
 import shutil
 import threading
+from contextlib import contextmanager
 
 import pytest
 
@@ -12,7 +15,7 @@ from dirsync.core.entry import File
 from dirsync.core.events import EventName
 from dirsync.core.plan import Action
 from dirsync.core.reports import Back, Lost, Step
-from dirsync.errors import RootLost
+from dirsync.errors import RootLost, StateError
 from tests.replica.local_ground import local_ground, rel
 
 
@@ -96,6 +99,61 @@ async def test_a_root_that_is_lost_without_a_hint_is_missed_all_the_same(tmp_pat
         (tmp_path / "away").rename(ground.root)
         while Back(is_new=False) not in ground.reports:
             await ground.next()
+
+
+async def test_a_root_that_cannot_be_listed_to_its_end_is_lost_until_it_can(tmp_path, monkeypatch):
+    real, really_identify, tries = os.scandir, footing.identify, []
+
+    @contextmanager
+    def broken(fd):
+        with real(fd) as entries:
+            yield half_of(entries)
+
+    def half_of(entries):
+        yield next(entries)
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    def identify(*arguments):
+        tries.append(1)
+        return really_identify(*arguments)
+
+    async with local_ground(tmp_path) as ground:
+        for name in ("x/a", "y/b", "z/c"):
+            ground.write(name)
+            await ground.until(name, File)
+        monkeypatch.setattr(footing, "identify", identify)
+        monkeypatch.setattr(os, "scandir", broken)
+        with pytest.raises(RootLost, match="input/output error"):
+            await ground.replica.look(is_full=True)
+        while len(tries) < 2:
+            await asyncio.sleep(0.01)
+        monkeypatch.undo()
+        while Back(is_new=False) not in ground.reports:
+            await ground.next()
+        assert len(await ground.snapshot()) == 6
+        assert len(ground.of(EventName.PAUSED)) == len(ground.of(EventName.RESUMED)) == 1
+
+
+async def test_a_state_that_fails_while_a_root_comes_back_is_tried_again(tmp_path, monkeypatch):
+    real, failures = footing.identify, []
+
+    def fail_once(*arguments):
+        if not failures:
+            failures.append(1)
+            raise StateError("the disk of the state directory is full")
+        return real(*arguments)
+
+    async with local_ground(tmp_path) as ground:
+        ground.write("a")
+        await ground.until("a", File)
+        monkeypatch.setattr(footing, "identify", fail_once)
+        ground.root.rename(tmp_path / "away")
+        while not any(isinstance(report, Lost) for report in ground.reports):
+            await ground.next()
+        (tmp_path / "away").rename(ground.root)
+        while Back(is_new=False) not in ground.reports:
+            await ground.next()
+        assert failures
 
 
 async def test_another_directory_in_its_place_is_a_new_one(tmp_path):

@@ -52,17 +52,20 @@ class SpoolFile:
             with _errors_mapped("written"):
                 os.fsync(self._fd)
                 _sync_directory(self._path.parent)
-            fd, self._fd = self._fd, -1
-            os.close(fd)
+            self._close()
         return True
 
     def abandon(self) -> None:
         """Remove what was written, unless it was finished."""
         with self._turn:
             if self._fd >= 0:
-                fd, self._fd = self._fd, -1
-                os.close(fd)
+                self._close()
                 _discard(self._path)
+
+    def _close(self) -> None:
+        fd, self._fd = self._fd, -1
+        with suppress(OSError):  # what close would report, fsync has reported, or it goes anyway
+            os.close(fd)
 
 
 class Spool:

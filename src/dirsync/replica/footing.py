@@ -12,7 +12,7 @@ from dirsync.core.reports import Back, Lost
 from dirsync.disk.root import Root
 from dirsync.disk.staging import Staging
 from dirsync.disk.unlocking import Unlocking
-from dirsync.errors import DiskError, RootLost
+from dirsync.errors import DiskError, RootLost, StateError
 from dirsync.limits import SCAN_INTERVAL_SECONDS
 from dirsync.replica.identity import Identity, identify
 from dirsync.replica.index import Index
@@ -83,7 +83,7 @@ class Footing:
         while True:
             try:
                 identity = await self.gain()
-            except (RootLost, DiskError):
+            except (RootLost, DiskError, StateError):
                 await asyncio.sleep(_RETRY_SECONDS)
             else:
                 break

@@ -11,7 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from dirsync.core.paths import ROOT, RelPath, join
+from dirsync.disk.reasons import reason_of
 from dirsync.disk.root import Root
+from dirsync.errors import RootLost
 from dirsync.store import index_rows, leaving_names, meta
 from dirsync.store.database import Database
 
@@ -70,24 +72,30 @@ def _judge(
 
 
 def _holds_a_file(root: Root, is_ignored: Callable[[RelPath, bool], bool]) -> bool:
-    """Return whether anything but directories is there; what cannot be listed may hold some."""
+    """Return whether anything but directories is there; what cannot be listed may hold some. Raises RootLost."""
     stack = [ROOT]
     while stack:
         directory = stack.pop()
         try:
-            fd = root.open_directory(directory)
-        except OSError:
+            children = _list(root, directory)
+        except OSError as error:
+            if directory == ROOT:
+                raise RootLost(f"the directory {root.path} cannot be listed: {reason_of(error)}") from error
             return True
-        try:
-            with os.scandir(fd) as entries:
-                for entry in entries:
-                    path = join(directory, os.fsencode(entry.name))
-                    is_directory = entry.is_dir(follow_symlinks=False)
-                    if is_ignored(path, is_directory):
-                        continue
-                    if not is_directory:
-                        return True
-                    stack.append(path)
-        finally:
-            os.close(fd)
+        for path, is_directory in children:
+            if is_ignored(path, is_directory):
+                continue
+            if not is_directory:
+                return True
+            stack.append(path)
     return False
+
+
+def _list(root: Root, directory: RelPath) -> list[tuple[RelPath, bool]]:
+    """Return what is in a directory, and for each whether it is one, to the end of the listing. Raises OSError."""
+    fd = root.open_directory(directory)
+    try:
+        with os.scandir(fd) as entries:
+            return [(join(directory, os.fsencode(e.name)), e.is_dir(follow_symlinks=False)) for e in entries]
+    finally:
+        os.close(fd)
