@@ -550,6 +550,22 @@ def test_a_state_on_another_file_system(far_bench: Bench) -> None:
     assert isinstance(bench.apply_one(bench.prepare("d", None, Directory(0o755))), Done)
 
 
+def test_what_would_have_to_be_copied_waits_for_who_has_it_open(
+    far_bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a program writes to a file after it was copied and removed would be lost."""
+    monkeypatch.setattr("dirsync.disk.guard._QUIET_NANOSECONDS", -1)  # as if it had been quiet for long
+    known = far_bench.make("f")
+    with far_bench.at("f").open("ab", buffering=0) as logger:
+        for intended in (NEW, None):
+            outcome = far_bench.apply_one(far_bench.prepare("f", known, intended, b"new"))
+            assert outcome == Failed("some program has it open for writing")
+        logger.write(b"+late")
+    assert far_bench.at("f").read_bytes() == b"old+late"
+    assert far_bench.kept.files() == set()
+    assert isinstance(far_bench.apply_one(far_bench.prepare("f", far_bench.known("f"), None)), Done)
+
+
 def test_another_file_system_without_room_replaces_nothing(far_bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     bench = far_bench
 
