@@ -267,15 +267,18 @@ def test_states_that_nobody_waits_for(memory: Path, stride: int) -> None:
 def test_an_edit_of_a_while_the_server_is_down(memory: Path, stride: int) -> None:
     """What the drain had applied is not applied again on top of it, however soon the kill came after the apply."""
 
+    def edit(story):
+        story.replicas[Role.A].write(FILE, b"while it was down")
+        story.states_before += 1  # no sign that the drain has begun
+
     def make():
-        edit = (Role.A, FILE, b"while it was down")
         return Story(
             *_begin(),
             write(Role.B, b"one"),
             write(Role.B, b"two"),
             write(Role.B, b"three"),
             unlock,
-            while_down=lambda story: story.replicas[edit[0]].write(*edit[1:]),
+            while_down=edit,
         )
 
     def check(story, step):

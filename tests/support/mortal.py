@@ -124,6 +124,12 @@ class LastingReplica(FakeReplica):
             if self._at(name.path).entry != self._held[name.path]:
                 self._capture(name.path)
 
+    async def unhold(self, paths):
+        untold = {path for path, _ in self._captures.values() if path in paths}
+        await super().unhold(paths)
+        for path in untold:
+            self._report(Change(path, self._at(path).entry))
+
     def _capture(self, path):
         if path in self._given:
             self._tell_given(path)
