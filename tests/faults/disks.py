@@ -69,6 +69,10 @@ class Disk:
         """Take it away under those who use it: its place is empty, what is open stays open."""
         subprocess.run(["umount", "-l", self.path], check=True, capture_output=True)
 
+    def move(self, to: Path, place: Path | None = None) -> None:
+        """Have it stand somewhere else (from `place`, where that is not its own path) without anybody closing it."""
+        subprocess.run(["mount", "--move", place or self.path, to], check=True, capture_output=True)
+
     def cut(self, *, is_log_kept: bool) -> None:
         """Take its power: what is not on the disk is lost, and every call fails until it is mounted anew."""
         fd = os.open(self.path, os.O_RDONLY)
@@ -80,6 +84,11 @@ class Disk:
     def reboot(self) -> None:
         """Give it its power back; those who used it must have ended."""
         self.unmount()
+        if subprocess.run(["losetup", "-j", self._image], check=True, capture_output=True).stdout:
+            # Another mount namespace, made meanwhile, still has it without power: what is on the disk goes on alone.
+            copy = self._image.with_suffix(".copy")
+            subprocess.run(["cp", "--sparse=always", self._image, copy], check=True)
+            copy.replace(self._image)
         self.mount()
 
     def remount(self, options: str) -> None:

@@ -78,8 +78,10 @@ class Machines(Pair):
             sync(disk.path)
 
     def close(self) -> None:
-        """End the servers, then the disks."""
+        """End the servers, then the disks; what hangs in a frozen one could not end."""
         try:
+            for disk in self.disks["a"] + self.disks["b"]:
+                disk.thaw()
             super().close()
         finally:
             for disk in self.disks["a"] + self.disks["b"]:

@@ -79,7 +79,12 @@ def overwrite_header(file: Path) -> None:
         stream.write(b"\0" * 100)
 
 
-@pytest.mark.parametrize("damage", [garbage, truncate, overwrite_pages, overwrite_header])
+def flip_schema(file: Path) -> None:
+    """What SQLite says of this quotes bytes that are no text."""
+    file.write_bytes(file.read_bytes().replace(b"CREATE TABLE", b"CREA\xab\xab TABLE"))
+
+
+@pytest.mark.parametrize("damage", [garbage, truncate, overwrite_pages, overwrite_header, flip_schema])
 def test_a_damaged_database_is_refused_with_advice_that_works(directory: Path, damage: Callable[[Path], None]) -> None:
     file = filled(directory)
     damage(file)

@@ -11,6 +11,7 @@ _TEXTS = {
     errno.EPERM: "not permitted: the file is immutable or belongs to another user",
     errno.EACCES: "permission denied",
     errno.EXDEV: "it lies on another file system mounted inside the directory",
+    errno.ENODEV: "the file system that was mounted there is gone; mount it again, or remove its directory",
     errno.ENAMETOOLONG: "the name is too long for this file system",
     errno.EFBIG: "the file is larger than this file system or the process limit allows",
     errno.EMFILE: "too many open files; raise the limit (ulimit -n)",

@@ -39,15 +39,20 @@ def fingerprint_of(status: os.stat_result) -> Fingerprint:
 
 
 class Root:
-    """An open root. Usable from several threads; closed once, when none of them uses it any more."""
+    """An open root. Usable from several threads; closed once, when none of them uses it any more.
 
-    __slots__ = ("_given", "fd", "identity", "path")
+    `mounts` are directories on which other file systems were seen: below one whose file system is gone nothing can be
+    reached (ENODEV), so its files do not count as deleted. A directory that is removed is no such place any more.
+    """
+
+    __slots__ = ("_given", "fd", "identity", "mounts", "path")
 
     def __init__(self, path: str, fd: int, identity: RootIdentity, given: str = "") -> None:
         self.path = path
         self._given = given or path
         self.fd = fd
         self.identity = identity
+        self.mounts: frozenset[RelPath] = frozenset()
 
     @classmethod
     def open(cls, path: str) -> "Root":
@@ -92,6 +97,7 @@ class Root:
         if not above:
             yield self.fd, name
             return
+        self._require_mounts(above)
         fd = self._walk(above, O_WALK)
         try:
             yield fd, name
@@ -103,6 +109,7 @@ class Root:
 
         Raises OSError where it, or a parent, is missing, not a directory, or a link.
         """
+        self._require_mounts(path)
         return self._walk(path or RelPath(b"."), O_LIST)
 
     def read_mark(self) -> bytes | None:
@@ -132,6 +139,19 @@ class Root:
     def close(self) -> None:
         """Give the descriptor back; the root must not be used afterwards."""
         os.close(self.fd)
+
+    def _require_mounts(self, path: RelPath) -> None:
+        """Raise OSError where `path` is, or lies below, a directory whose file system is gone."""
+        for mount in self.mounts:
+            if path != mount and not path.startswith(mount + b"/"):
+                continue
+            try:
+                with self.parent_of(mount) as (directory, name):
+                    status, above = os.stat(name, dir_fd=directory, follow_symlinks=False), os.stat(directory)
+            except FileNotFoundError:
+                continue
+            if stat.S_ISDIR(status.st_mode) and status.st_dev == above.st_dev:
+                raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
 
     def _walk(self, path: bytes, flags: int) -> int:
         current = self.fd

@@ -25,13 +25,15 @@ class Scan:
     """What a scan found. `directories` has parents before children and leaves out where the scan began.
 
     `untracked` and `unreadable` give the reasons; nothing below an unreadable directory is a suspect for being
-    missing. `found` counts the files, links and directories.
+    missing. `mounts` are directories on which other file systems are mounted. `found` counts the files, links and
+    directories.
     """
 
     suspects: set[RelPath] = field(default_factory=set)
     directories: list[RelPath] = field(default_factory=list)
     untracked: dict[RelPath, str] = field(default_factory=dict)
     unreadable: dict[RelPath, str] = field(default_factory=dict)
+    mounts: set[RelPath] = field(default_factory=set)
     has_directory_links: bool = False
     found: int = 0
 
@@ -56,6 +58,7 @@ class _Scanner:
         self._is_ignored = is_ignored
         self._seen: set[RelPath] = set()
         self._result = Scan()
+        self._device = root.identity.device  # of the directory that is being listed
 
     def run(self, below: RelPath, expected: list[RelPath]) -> Scan:
         result = self._result
@@ -83,6 +86,7 @@ class _Scanner:
     def _entries(self, directory: RelPath) -> Iterator["os.DirEntry[str]"]:
         fd = self._root.open_directory(directory)
         try:
+            self._device = os.fstat(fd).st_dev
             with os.scandir(fd) as entries:
                 yield from entries
         finally:
@@ -118,6 +122,8 @@ class _Scanner:
             result.suspects.add(path)
         if is_directory:
             result.directories.append(path)
+            if status.st_dev != self._device:
+                result.mounts.add(path)
         elif stat.S_ISLNK(status.st_mode) and not result.has_directory_links:
             result.has_directory_links = _leads_to_directory(entry)
 

@@ -16,6 +16,7 @@ from dirsync.errors import DiskError, RootLost, StateError
 from dirsync.limits import SCAN_INTERVAL_SECONDS
 from dirsync.replica.identity import Identity, identify
 from dirsync.replica.index import Index
+from dirsync.replica.mounts import remembered
 from dirsync.replica.settling import Settling
 from dirsync.replica.site import Ground, Site
 
@@ -102,6 +103,7 @@ class Footing:
         site = self._site
         root = Root.open(site.directory)
         try:
+            root.mounts = remembered(site.database)
             identity = identify(site.database, root, site.index.files > 0, site.rules.ignores)
             unlocking = Unlocking(root, site.state)
             return Ground(root, Staging(root, site.state), unlocking), identity

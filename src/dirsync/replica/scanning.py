@@ -7,10 +7,12 @@ import asyncio
 from collections.abc import Callable
 from functools import partial
 
+from dirsync.core.events import EventName
 from dirsync.core.paths import ROOT
 from dirsync.disk.scan import scan
-from dirsync.errors import RootLost
+from dirsync.errors import RootLost, StateError
 from dirsync.limits import SCAN_DURATION_FACTOR, SCAN_DURATION_FACTOR_BLIND, SCAN_INTERVAL_SECONDS
+from dirsync.replica import mounts
 from dirsync.replica.settling import Settling
 from dirsync.replica.site import Site
 from dirsync.replica.watching import Watching
@@ -99,6 +101,10 @@ class Scanning:
             self._on_lost(str(lost))
             raise
         self._duration = loop.time() - begin
+        try:
+            await site.threads.record(partial(mounts.note, site.database, ground.root, found))
+        except StateError as error:
+            site.emit(EventName.ERROR, None, {"reason": str(error)})
         # The hints about what the scan saw are let in first: what nobody hinted at is the scan's own find.
         await self.is_watched()
         if site.ground is not ground:

@@ -140,6 +140,8 @@ def _errors_mapped(directory: Path) -> Iterator[None]:
         yield
     except BadRow as error:
         raise StateError(_damaged(directory, str(error))) from error
+    except UnicodeDecodeError as error:  # what SQLite says of a damaged schema quotes its bytes
+        raise StateError(_damaged(directory, "it holds text that is none")) from error
     except sqlite3.Error as error:
         raise StateError(_explain(directory, error)) from error
 
