@@ -190,6 +190,19 @@ def test_an_edit_between_check_and_deletion_is_put_back(bench: Bench, monkeypatc
     assert bench.staged_names() == []
 
 
+def test_an_edit_whose_directory_goes_during_the_putting_back_is_kept(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = bench.make("d/f")
+    reserve = Staging.reserve
+    monkeypatch.setattr(Staging, "reserve", lambda *a: (_rewrite(bench.at("d/f"), b"edited"), reserve(*a))[1])
+    Intruder(monkeypatch, "rename_noreplace", lambda: bench.at("d").rmdir())
+    done = bench.apply_all(bench.prepare("d/f", known, None))
+    assert isinstance(done.outcomes[0], Refused)
+    assert [(kept.path, bench.kept_content(kept.file)) for kept in done.kept] == [(b"d/f", b"edited")]
+    assert bench.staged_names() == []
+
+
 def test_a_new_file_never_replaces_one_made_at_the_last_moment(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     Intruder(monkeypatch, "rename_noreplace", lambda: bench.at("f").write_bytes(b"theirs"))
     assert isinstance(bench.apply_one(bench.prepare("f", None, NEW, b"new")), Refused)

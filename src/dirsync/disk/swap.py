@@ -161,10 +161,10 @@ class Swapper:
             self._area.keep_all(*aside, path, self.kept)
 
     def _give_back(self, aside: Place, place: Place, path: RelPath) -> None:
-        """Return something to its path; where something newer stands there it is kept."""
+        """Return something to its path; where something newer stands there, or its directory is gone, it is kept."""
         try:
             syscalls.rename_noreplace(*aside, *place)
-        except FileExistsError:
+        except (FileExistsError, FileNotFoundError):
             self._area.keep_all(*aside, path, self.kept)
 
 
