@@ -390,9 +390,9 @@ async def test_very_much_is_planned_in_parts_and_others_get_their_turn(tmp_path,
         await world.settle()
         plan, planned = loop.plan, []
 
-        def counted(views, paths, is_free):
-            planned.append(len(paths))
-            return plan(views, paths, is_free)
+        def counted(views, paths, *conditions):
+            planned.append(len(paths := list(paths)))
+            return plan(views, paths, *conditions)
 
         monkeypatch.setattr(loop, "plan", counted)
         world.a.remove(D)

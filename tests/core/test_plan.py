@@ -4,7 +4,7 @@ import pytest
 
 from dirsync.core.entry import Problem, Role, Untracked
 from dirsync.core.paths import RelPath
-from dirsync.core.plan import Action, Reason
+from dirsync.core.plan import Action, Reason, plan
 from tests.support.settling import pair
 from tests.support.trees import (
     Entries,
@@ -265,6 +265,14 @@ class TestRenames:
         assert two.cycle().actions[Role.B] == [
             Action(at("d/f"), None, file("1"), renamed_from=at("f"), expected_source=file("1"))
         ]
+
+    def test_nothing_waits_for_a_name_that_is_locked_only_to_be_renamed_below_it(self) -> None:
+        base = tree({"f": "1", "d": "2"})
+        two = pair(base, tree({"d/": {"f": "1"}}), base)
+        paths = sorted(two.views.open_paths)
+        made = plan(two.views, paths, lambda path: path != at("d"), lambda path: path == at("d"))
+        assert made.left == {at("d/f"): Reason.PARENT}
+        assert made.actions[Role.B] == [Action(at("f"), file("1"), None)]
 
 
 class TestLeftForLater:

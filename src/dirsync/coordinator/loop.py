@@ -265,7 +265,7 @@ class Coordinator:
             part = set(islice(dirty, _PLAN_PATHS_MAX))
             dirty, self.pair.dirty = part, dirty - part
             self.wake()
-        planned = plan(views, [path for path in dirty if views.is_open(path)], self._may_act)
+        planned = plan(views, filter(views.is_open, dirty), self._may_act, lambda path: not self.holds.is_free(path))
         for path, entry in planned.agreed:
             if not self.holds.is_frozen(path):
                 self.pair.record(path, entry)

@@ -47,11 +47,20 @@ class Plan:
     left: dict[RelPath, Reason] = field(default_factory=dict)
 
 
-def plan(views: Views, paths: Iterable[RelPath], is_free: Callable[[RelPath], bool]) -> Plan:
+def _never(_path: RelPath) -> bool:
+    return False
+
+
+def plan(
+    views: Views,
+    paths: Iterable[RelPath],
+    is_free: Callable[[RelPath], bool],
+    is_held: Callable[[RelPath], bool] = _never,
+) -> Plan:
     """Plan the given paths, and the directories they need.
 
     `is_free` says whether a path may be acted upon now; one that may not (held, or in work) blocks only what
-    depends on it.
+    depends on it. `is_held` says that this may last: nothing waits for such a directory only to be renamed into it.
     """
     result = Plan()
     outcomes: dict[RelPath, Outcome] = {}
@@ -61,7 +70,7 @@ def plan(views: Views, paths: Iterable[RelPath], is_free: Callable[[RelPath], bo
     for path in [p for p, outcome in outcomes.items() if outcome.entry is not None]:
         if not _keep_parents(views, path, outcomes, is_free, result):
             result.left[path] = Reason.PARENT
-    _keep_sources(views, outcomes, result)
+    _keep_sources(views, outcomes, is_held, result)
     for path in sorted(outcomes, key=_depth, reverse=True):
         if path not in result.left and not _is_clear(views, path, outcomes, result):
             result.left[path] = Reason.CHILDREN
@@ -108,12 +117,14 @@ def _keep_parents(
     return True
 
 
-def _keep_sources(views: Views, outcomes: dict[RelPath, Outcome], result: Plan) -> None:
+def _keep_sources(
+    views: Views, outcomes: dict[RelPath, Outcome], is_held: Callable[[RelPath], bool], result: Plan
+) -> None:
     """Leave what goes while its content waits for a directory under another name: together they are one rename."""
     arriving = {
         (role, outcome.entry.digest)
         for path, outcome in outcomes.items()
-        if isinstance(outcome.entry, File) and path in result.left
+        if isinstance(outcome.entry, File) and path in result.left and not any(map(is_held, ancestors(path)))
         for role in Role
         if views.get(role, path) is None
     }
