@@ -2,7 +2,6 @@
 
 import os
 import random
-import shutil
 import threading
 from pathlib import Path
 
@@ -133,7 +132,7 @@ def _attack(pair: Pair, rounds: int, seed: int) -> int:
     return applied
 
 
-def _under_fire(pair: Pair, rounds: int, seed: int, least: float = 0.1) -> None:
+def _under_fire(pair: Pair, rounds: int, seed: int) -> None:
     for name in range(NAMES):
         (pair.a / f"f{name}").write_bytes(_content(0, 10))
     pair.start("b", "a")
@@ -150,7 +149,7 @@ def _under_fire(pair: Pair, rounds: int, seed: int, least: float = 0.1) -> None:
     assert not _applies_under_lock(pair)
     assert len(pair.server_a.events("locked")) == len(pair.server_a.events("unlocked")) == rounds
     assert applied == len(pair.server_a.events("applied")) == len(pair.server_a.events("queued"))
-    assert applied >= rounds * least, "the locks were tried by what B wrote"
+    assert applied >= rounds / 10, "the locks were tried by what B wrote"
 
 
 def test_nothing_from_b_reaches_a_locked_file(pair: Pair) -> None:
@@ -162,15 +161,3 @@ def test_nothing_from_b_reaches_a_locked_file(pair: Pair) -> None:
 @pytest.mark.parametrize("seed", range(2, 4))
 def test_nothing_from_b_reaches_a_locked_file_in_a_thousand_locks(pair: Pair, seed: int) -> None:
     _under_fire(pair, 1_000, seed)
-
-
-@pytest.mark.faults
-@pytest.mark.timeout(600)
-@pytest.mark.parametrize("call", ["renameat2", "fsync", "pwrite64"])
-def test_nothing_from_b_reaches_a_locked_file_where_each_step_is_slow(pair: Pair, call: str) -> None:
-    """The apply and the lock are drawn out at the change itself, at its syncs, and at the records about it."""
-    if shutil.which("strace") is None:
-        pytest.skip("needs strace")
-    pair.prefix = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={call}"]
-    pair.prefix += ["-e", f"inject={call}:delay_enter=20000"]
-    _under_fire(pair, 12, seed=5, least=0)
