@@ -52,7 +52,7 @@ class Play:
     def wait_ready(self, *roles: str) -> None:
         """Wait until servers are ready, reviving the victim if need be."""
         for role in roles:
-            if not self.wait_said(role, "ready"):
+            while not self.wait_said(role, "ready"):
                 self.revive()
 
     def wait_said(self, role: str, name: str, count: int = 1, **fields: object) -> bool:
