@@ -181,7 +181,7 @@ class Holds:
         await self._end_durably(path)
         del self._queues[path]
         for role, replica in self._replicas.items():
-            leaving = self._start_telling(self._tell(replica.unhold([path])))
+            leaving = self._start_telling(self._tell(partial(replica.unhold, [path])))
             self._leaving[role, path] = leaving
             leaving.add_done_callback(partial(self._left, role, path))
         self._emit(EventName.UNLOCKED, path, {"applied": applied})
@@ -219,7 +219,7 @@ class Holds:
         replica = self._replicas.get(Role.B)
         full = [queue for queue in self._queues.values() if queue.intake.is_full]
         if replica is not None and full:
-            await self._tell(replica.hold([HeldName(q.hold.path, q.hold.seen[Role.B]) for q in full]))
+            await self._tell(partial(replica.hold, [HeldName(q.hold.path, q.hold.seen[Role.B]) for q in full]))
 
     async def lock(self, path: RelPath, wait_applied: Callable[[RelPath], Awaitable[None]]) -> bool:
         """Lock a name; return whether it was locked already. Durable when this returns."""
@@ -283,10 +283,10 @@ class Holds:
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, RETRY_MAX_SECONDS)
 
-    async def _tell(self, message: Coroutine[None, None, None]) -> None:
+    async def _tell(self, message: Callable[[], Awaitable[None]]) -> None:
         """Tell a replica about a hold; one that cannot be reached is told when it is met again."""
         try:
-            await asyncio.wait_for(message, LISTING_SECONDS)
+            await asyncio.wait_for(message(), LISTING_SECONDS)
         except (Unreachable, RootLost, TimeoutError):
             return
         except DirsyncError as error:
