@@ -48,6 +48,12 @@ MUTANTS = (
         "                errors",
     ),
     Mutant(
+        "kept content not synced",
+        "dirsync.disk.kept",
+        "            self._sync_content(self._moved.pop())\n",
+        "            self._moved.pop()\n",
+    ),
+    Mutant(
         "spooled content not synced",
         "dirsync.disk.spool",
         "                os.fsync(self._fd)\n",
@@ -56,8 +62,8 @@ MUTANTS = (
     Mutant(
         "spooled name not synced",
         "dirsync.disk.spool",
-        "                _sync_directory(self._path.parent)\n            fd",
-        "            fd",
+        "                _sync_directory(self._path.parent)\n",
+        "",
     ),
     Mutant("captured content not synced", "dirsync.disk.copying", "            os.fsync(self._open_fd)\n", ""),
     Mutant(
@@ -186,7 +192,7 @@ MUTANTS = (
     Mutant(
         "another replica is not a first run",
         "dirsync.run.role_a",
-        "    if await asyncio.to_thread(identity.partner, database, replica.role) != replica_id:\n",
+        "    if is_older or await asyncio.to_thread(identity.partner, database, replica.role) != replica_id:\n",
         "    if False:\n",
     ),
     Mutant(
