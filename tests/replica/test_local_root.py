@@ -156,6 +156,31 @@ async def test_a_state_that_fails_while_a_root_comes_back_is_tried_again(tmp_pat
         assert failures
 
 
+async def test_a_new_root_that_is_lost_again_while_it_comes_back_is_new_still(tmp_path, monkeypatch):
+    async with local_ground(tmp_path) as ground:
+        ground.write("a", b"1")
+        await ground.until("a", File)
+        replica_footing, returns = ground.replica._footing, []
+        real = replica_footing._on_back
+
+        async def on_back(identity):
+            returns.append(identity.is_new)
+            await real(identity)
+            if len(returns) == 1:
+                replica_footing.lose("again")
+
+        monkeypatch.setattr(replica_footing, "_on_back", on_back)
+        ground.root.rename(tmp_path / "away")
+        ground.root.mkdir()
+        while not any(isinstance(report, Back) for report in ground.reports):
+            await ground.next()
+        assert [report for report in ground.reports if isinstance(report, Back)] == [Back(is_new=True)]
+        assert returns == [True, True]
+        assert len(ground.of(EventName.RESUMED)) == 1
+        ground.write("b", b"2")
+        assert rel("b") in await ground.snapshot()
+
+
 async def test_another_directory_in_its_place_is_a_new_one(tmp_path):
     async with local_ground(tmp_path) as ground:
         ground.write("a", b"1")

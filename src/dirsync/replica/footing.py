@@ -5,6 +5,7 @@ Owns the safety stop of a near replica. While the root is lost nothing is believ
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from functools import partial
 
 from dirsync.core.events import EventName
@@ -33,6 +34,7 @@ class Footing:
         self._lost = asyncio.Event()
         self._doubted = asyncio.Event()
         self._left: Ground | None = None
+        self._is_new_untold = False
 
     async def gain(self) -> Identity:
         """Open the directory and recognise it. Raises RootLost, DiskError and StateError."""
@@ -69,9 +71,9 @@ class Footing:
             self._doubted.clear()
             if not self._lost.is_set():
                 await self._verify()
-            if self._lost.is_set():
-                await self._return()
+            while self._lost.is_set():
                 self._lost.clear()
+                await self._return()
 
     async def _verify(self) -> None:
         try:
@@ -88,7 +90,13 @@ class Footing:
                 await asyncio.sleep(_RETRY_SECONDS)
             else:
                 break
+        # Recognised again after it was lost once more, a new directory is new still to whoever was not told.
+        self._is_new_untold = self._is_new_untold or identity.is_new
+        identity = replace(identity, is_new=self._is_new_untold)
         await self._on_back(identity)
+        if self._site.is_lost:
+            return
+        self._is_new_untold = False
         self._site.outbox.turn(Back(identity.is_new))
         self._site.emit(EventName.RESUMED, None, {"reason": identity.reason or "the directory is there again"})
 
