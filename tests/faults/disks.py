@@ -56,7 +56,9 @@ class Disk:
         if self.kind == "tmpfs":
             command = ["mount", "-t", "tmpfs", "-o", self._options, "faults", self.path]
         else:
-            command = ["mount", "-o", ",".join(filter(None, ["loop", self._options])), self._image, self.path]
+            # A copy made by `reboot` has the id of the one that is still known elsewhere.
+            options = ["loop", "nouuid" if self.kind == "xfs" else "", self._options]
+            command = ["mount", "-o", ",".join(filter(None, options)), self._image, self.path]
         result = subprocess.run(command, capture_output=True, check=False)
         if result.returncode != 0:
             pytest.skip(f"cannot mount {self.kind} here: {result.stderr.decode().strip()}")
