@@ -79,7 +79,7 @@ def _in_process(name, first, count):
     environment = os.environ | {"PYTHONHASHSEED": "0"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
-        return f"{first} the mutant does not run: {done.stderr.strip().splitlines()[-1]}"
+        raise SystemExit(f"{name} does not run: {done.stderr.strip()}")
     return done.stdout.strip()
 
 

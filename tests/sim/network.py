@@ -154,6 +154,7 @@ class End(asyncio.Transport):
         self._held = deque()
         self._under_way = 0
         self._clear_at = 0.0
+        self._arrives_at = 0.0
         self._is_reading = True
         self._is_closing = False
         self._has_paused = False
@@ -239,7 +240,9 @@ class End(asyncio.Transport):
         seconds = len(piece) / self._route.bytes_per_second if isinstance(piece, bytes) else 0.0
         start = max(self._clear_at + _STEP_SECONDS, loop.time())
         self._clear_at = start + seconds
-        loop.call_at(self._clear_at + self._route.latency_seconds, self._arrive, piece)
+        # Never before what was sent before it, also where the route has become quicker meanwhile.
+        self._arrives_at = max(self._arrives_at + _STEP_SECONDS, self._clear_at + self._route.latency_seconds)
+        loop.call_at(self._arrives_at, self._arrive, piece)
 
     def _arrive(self, piece):
         if self._route.is_blocked or self._held:
