@@ -21,6 +21,7 @@ from dirsync.wire.messages import (
     LockRequest,
     OutputRequest,
     StatusRequest,
+    UnlockRequest,
     WaitRequest,
 )
 from tests.support.coordinated import World
@@ -199,3 +200,22 @@ async def test_history_without_b_says_that_it_was_not_asked(tmp_path):
             await ground.requests.answer(BringBackRequest(X, "", None))
         with pytest.raises(Unreachable):
             ground.requests._replica(Role.B)
+
+
+@in_virtual_time
+async def test_who_locks_again_while_an_unlock_still_looks_has_the_last_word(tmp_path):
+    async with asked(tmp_path) as ground:
+        requests, b = ground.requests, ground.world.b
+        await requests.answer(LockRequest(X))
+        b.write(X, b"from b")
+        await ground.world.until(lambda: ground.world.coordinator.holds.depth(X) == 1)
+        looking = asyncio.Event()
+        b.gates["look"] = looking
+        unlocking = asyncio.create_task(requests.answer(UnlockRequest(X)))
+        await asyncio.sleep(0.1)
+        assert (await requests.answer(LockRequest(X))).was_locked
+        looking.set()
+        with pytest.raises(Refusal, match="locked again"):
+            await unlocking
+        assert ground.world.a.read(X) == b"1"
+        assert (await requests.answer(UnlockRequest(X))).applied == 1

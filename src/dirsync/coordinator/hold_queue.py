@@ -49,6 +49,8 @@ class HoldQueue:
         self.hold = journalled.hold
         self.since_ns = journalled.since_ns
         self.reason = journalled.reason
+        self.relocks = 0
+        """How often the name was locked again."""
         self._journal = journal
         self._pair = pair
         self._replicas = replicas
@@ -115,13 +117,18 @@ class HoldQueue:
             raise Unreachable(f"server {role.value} is not connected")
         return self._replicas[role]
 
-    async def unlock(self) -> int:
-        """Have the updates received so far applied; return how many were. Raises Refusal with the reason if not."""
+    async def unlock(self, relocks: int) -> int:
+        """Have the updates received so far applied; return how many were. Raises Refusal with the reason if not.
+
+        `relocks` is what it was when this was asked: whoever has locked the name again since has the last word.
+        """
         await self.intake.wait_taken()
         waiter: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         async with self.mutex:
             if self._gone.is_set():
                 return self._applied_count
+            if relocks != self.relocks:
+                raise Refusal(self._stopped_text("locked again"))
             if not self.hold.is_draining:
                 await self.intake.place_unsent()
                 await self._journal.set_draining(self.hold.path, True)
@@ -135,6 +142,7 @@ class HoldQueue:
 
     async def lock_again(self) -> bool:
         """Stop a drain between two updates: what is left stays held. False where the lock had just ended."""
+        self.relocks += 1
         async with self.mutex:
             if self._is_ending:
                 return False

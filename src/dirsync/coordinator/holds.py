@@ -225,12 +225,21 @@ class Holds:
         """Lock a name; return whether it was locked already. Durable when this returns."""
         return await self._carry(asyncio.create_task(self._lock(path, wait_applied), name=f"lock {display(path)}"))
 
-    async def unlock(self, path: RelPath) -> int:
+    def relocks(self, path: RelPath) -> int:
+        """Return how often a locked name was locked again; to be told to `unlock` where that is asked now."""
+        queue = self._queues.get(path)
+        return queue.relocks if queue else 0
+
+    async def unlock(self, path: RelPath, relocks: int | None = None) -> int:
         """Unlock a name and return how many updates were applied. Raises Refusal with the reason if not."""
         queue = self._queues.get(path)
         if queue is None:
             raise Refusal(f"not locked: {display(path)}")
-        return await self._carry(asyncio.create_task(queue.unlock(), name=f"unlock {display(path)}"))
+        return await self._carry(
+            asyncio.create_task(
+                queue.unlock(queue.relocks if relocks is None else relocks), name=f"unlock {display(path)}"
+            )
+        )
 
     async def _carry(self, task: asyncio.Task[_T]) -> _T:
         """Carry through what was begun, whether or not whoever asked still waits."""

@@ -188,9 +188,11 @@ class ClientRequests:
 
     async def _unlock(self, path: RelPath) -> UnlockReply:
         # What B did before this was asked belongs to the queue, if B can be asked.
-        if path in self._coordinator.holds:
+        holds = self._coordinator.holds
+        relocks = holds.relocks(path)
+        if path in holds:
             await self._look(Role.B, HOLD_TOLD_SECONDS)
-        return UnlockReply(await self._coordinator.holds.unlock(path))
+        return UnlockReply(await holds.unlock(path, relocks))
 
     async def _locked(self, queue: HoldQueue) -> LockedName:
         rows = await queue.rows()
