@@ -102,4 +102,10 @@ def _remembered(file: Path) -> bytes:
         stream.write(name)
         stream.flush()
         os.fsync(stream.fileno())
+    if hasattr(os, "O_DIRECTORY"):
+        holder = os.open(file.parent, O_LIST)
+        try:
+            sync_directory(holder)
+        finally:
+            os.close(holder)
     return name
