@@ -23,7 +23,9 @@ def _free_port():
 
 def _found_no_room(server):
     """Return whether a server could not start because its disk was full: its one line says so."""
-    return not server.events("ready") and len(server.complaints) == 1 and "is full" in server.complaints[0]
+    complaint = "".join(server.complaints)
+    is_full = "is full" in complaint or "no space left" in complaint
+    return not server.events("ready") and len(server.complaints) == 1 and is_full
 
 
 class Ground:
