@@ -23,6 +23,7 @@ from dirsync.disk.kept import KeptArea, path_hash
 from dirsync.disk.reading import digest_of
 from dirsync.disk.root import Root
 from dirsync.disk.staging import Staging
+from dirsync.disk.unlocking import Unlocking
 from dirsync.errors import DiskError, Refusal, StateError
 from dirsync.limits import KEPT_BYTES_MIN
 from dirsync.replica.keeping import Versions
@@ -219,7 +220,7 @@ def test_a_move_that_a_power_cut_took_back_is_made_again(tmp_path):
         staging.close()
     with cellar(tmp_path / "state") as at:
         staging = Staging(root, at.site.state)
-        at.versions.adopt(Ground(root, staging))
+        at.versions.adopt(Ground(root, staging, Unlocking(root, at.site.state)))
         assert at.numbers() == [number + 1]
         at.agree()
         assert os.listdir(tmp_path / "state" / "staging") == []

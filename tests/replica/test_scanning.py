@@ -35,7 +35,11 @@ class World:
         self.index = SimpleNamespace(known=None)
         self.rules = SimpleNamespace(ignores=None)
         self.threads = self
+        self.database = None
         self.taken = 0
+
+    async def record(self, _call):
+        """Note what is mounted where; nothing is."""
 
     async def bulk(self, _call):
         begin = asyncio.get_running_loop().time()
