@@ -1,3 +1,4 @@
+import errno
 import os
 import stat
 import subprocess
@@ -246,6 +247,24 @@ def test_the_fallbacks_keep_the_same_promises(bench: Bench, monkeypatch: pytest.
     assert isinstance(directory, Done)
     assert isinstance(refused, Refused)
     assert bench.staged_names() == []
+
+
+def test_a_fallback_that_fails_at_its_last_rename_leaves_the_old_file(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = bench.make("f")
+    prepared = bench.prepare("f", known, NEW, b"new")
+    rename = os.rename
+
+    def fail_aside(source: bytes, target: bytes, **places: int) -> None:
+        if source.endswith(b".aside"):
+            raise OSError(errno.EIO, "no")
+        rename(source, target, **places)
+
+    monkeypatch.setattr(syscalls, "_renameat2", lambda *_: False)
+    monkeypatch.setattr(os, "rename", fail_aside)
+    assert isinstance(bench.apply_one(prepared), Failed)
+    assert bench.at("f").read_bytes() == b"old"
 
 
 def test_the_fallback_puts_a_surprise_back(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

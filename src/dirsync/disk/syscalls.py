@@ -163,7 +163,12 @@ def rename_exchange(one: int, one_name: bytes, two: int, two_name: bytes) -> Non
         else:
             rename_noreplace(one, aside, two, two_name)
         raise
-    os.rename(aside, one_name, src_dir_fd=one, dst_dir_fd=one)
+    try:
+        os.rename(aside, one_name, src_dir_fd=one, dst_dir_fd=one)
+    except OSError:
+        # Back to where it was: what is at the second name can be made again, this cannot.
+        os.replace(aside, two_name, src_dir_fd=one, dst_dir_fd=two)
+        raise
 
 
 def _linked(source: int, source_name: bytes, target: int, target_name: bytes) -> bool:
