@@ -13,7 +13,7 @@ run: $(VENV)/.run ## Run both servers in this terminal; Ctrl-C stops them.
 	@$(BIN)/python -m dirsync.run.both
 
 test: $(VENV)/.dev ## Run the tests.
-	$(BIN)/pytest -n 3 --dist loadfile
+	$(BIN)/pytest -n 4 --dist loadfile
 
 faults: $(VENV)/.dev ## Run the long tests in which disks, networks and power fail (as root, to run them all).
 	$(BIN)/pytest -n 2 --dist loadfile -m faults

@@ -24,7 +24,7 @@ LARGE = b"large" * 500
 
 
 @pytest.fixture(
-    params=[pytest.param(5, id="sample"), pytest.param(1, id="all", marks=pytest.mark.torture)],
+    params=[pytest.param(17, id="sample"), pytest.param(1, id="all", marks=pytest.mark.torture)],
 )
 def stride(request) -> int:
     """Every how many steps there is an interruption; a torture is one at each."""

@@ -152,6 +152,7 @@ def _under_fire(pair: Pair, rounds: int, seed: int) -> None:
     assert applied >= rounds / 10, "the locks were tried by what B wrote"
 
 
+@pytest.mark.faults
 def test_nothing_from_b_reaches_a_locked_file(pair: Pair) -> None:
     _under_fire(pair, 30, seed=1)
 

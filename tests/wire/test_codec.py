@@ -169,7 +169,7 @@ def test_what_is_not_a_valid_message_is_refused(payload):
 
 @given(st.binary(max_size=200))
 @example(b"\xc1")
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_any_bytes_are_a_message_or_refused(payload):
     try:
         envelope = decode(payload)
@@ -179,7 +179,7 @@ def test_any_bytes_are_a_message_or_refused(payload):
 
 
 @given(values_of(Envelope), st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_a_damaged_message_is_a_message_or_refused(envelope, data):
     payload = bytearray(encode(envelope))
     place = data.draw(st.integers(0, len(payload) - 1))
@@ -202,7 +202,7 @@ nested = st.recursive(
 
 
 @given(st.integers(0, len(KINDS) - 1), st.lists(nested, max_size=9))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_any_fields_are_a_message_or_refused(number, fields):
     try:
         decode(msgpack.packb([0, [1, [number, fields]]], unicode_errors="surrogatepass"))
