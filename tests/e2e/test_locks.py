@@ -388,6 +388,7 @@ def test_something_that_is_not_synchronised_stands_there_at_a(shared: Pair) -> N
     assert b"f" not in shared.settle()
 
 
+@pytest.mark.faults
 def test_locking_again_stops_the_drain_between_two_updates(shared: Pair) -> None:
     lock(shared, "f")
     # So many that their drain outlasts the start of the client that stops it several times over.

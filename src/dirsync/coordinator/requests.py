@@ -20,6 +20,7 @@ from dirsync.errors import DirsyncError, Refusal, Unreachable
 from dirsync.limits import BATCH_ACTIONS_MAX, HOLD_TOLD_SECONDS, LISTING_SECONDS
 from dirsync.replica.interface import FullReplica
 from dirsync.replica.streams import closing
+from dirsync.store.conflict_rows import ConflictRow
 from dirsync.wire.messages import (
     BringBackRequest,
     Chunk,
@@ -59,6 +60,8 @@ Streamed = ListRequest | EventsRequest | OutputRequest
 _ROWS_MAX = 400
 """Rows of one part: even with the longest paths they fit into a frame."""
 _PENDING_MAX = 100
+_STATE_SECONDS = 1.0
+"""How long the status waits for the state directory, whose disk may hang."""
 _REASONS_MAX = 10
 
 
@@ -70,6 +73,7 @@ class ClientRequests:
     ) -> None:
         self._coordinator = coordinator
         self._journal = journal
+        self._conflicts: tuple[int, list[ConflictRow]] = (0, [])
         self._pair_id = pair_id
         self._place = place
 
@@ -210,7 +214,7 @@ class ClientRequests:
         if error is not None:
             where = f"{display(error.path)}: " if error.path is not None else ""
             last_error = f"{where}{error.fields.get('reason', '')}"
-        count, conflicts = await coordinator.conflicts.newest(_PENDING_MAX)
+        count, conflicts = await self._open_conflicts()
         return StatusReply(
             __version__,
             coordinator.ready == set(Role),
@@ -223,6 +227,15 @@ class ClientRequests:
             count,
             tuple(OpenConflict(row.path, row.winner, row.version, row.since_ns) for row in conflicts),
         )
+
+    async def _open_conflicts(self) -> tuple[int, list[ConflictRow]]:
+        """Return how many there are and the newest; what was known last where the disk of the state does not answer."""
+        try:
+            async with asyncio.timeout(_STATE_SECONDS):
+                self._conflicts = await self._coordinator.conflicts.newest(_PENDING_MAX)
+        except TimeoutError:
+            pass
+        return self._conflicts
 
     def _server(self, role: Role, look: Look | None) -> ServerStatus:
         address, directory = self._place(role)
