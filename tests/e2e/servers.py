@@ -15,6 +15,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.support import preloaded
+
 SECONDS_MAX = 40.0
 _BIN = Path(sys.executable).parent
 
@@ -190,16 +192,20 @@ class Pair:
 
     def command(self, *words: str | bytes | Path, is_ok: bool | None = True) -> subprocess.CompletedProcess[str]:
         """Run `dirsync …` or `lab3 …` as a person would. `is_ok`: whether it must succeed; None for either."""
-        name, *rest = words
-        result = subprocess.run(
-            [*self.place, _BIN / str(name), *rest, "--config", self.config],
-            capture_output=True,
-            text=True,
-            errors="surrogateescape",
-            env=self.environment,
-            timeout=SECONDS_MAX + 20,
-            check=False,
-        )
+        line = [*words, "--config", self.config]
+        if self.place:
+            name, *rest = line
+            result = subprocess.run(
+                [*self.place, _BIN / str(name), *rest],
+                capture_output=True,
+                text=True,
+                errors="surrogateescape",
+                env=self.environment,
+                timeout=SECONDS_MAX + 20,
+                check=False,
+            )
+        else:
+            result = preloaded.run(line, self.environment, SECONDS_MAX + 20)
         assert "Traceback" not in result.stderr, result.stderr
         if is_ok is not None:
             assert (result.returncode == 0) is is_ok, (words, result.returncode, result.stdout, result.stderr)
