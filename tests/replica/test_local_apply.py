@@ -22,6 +22,7 @@ from dirsync.core.reports import (
     Step,
 )
 from dirsync.core.versions import Why
+from dirsync.disk import swap
 from dirsync.errors import Refusal
 from dirsync.limits import INLINE_BYTES_MAX
 from tests.replica.local_ground import local_ground, rel
@@ -60,6 +61,22 @@ async def test_an_apply_is_not_echoed(tmp_path):
         assert await ground.drain() == []
         assert ground.of(EventName.DETECTED) == []
         assert ground.replica.files == 40
+
+
+async def test_what_goes_right_after_it_was_applied_is_told_to_be_gone(tmp_path, monkeypatch):
+    known_at = swap._known_at
+
+    def look_too_late(place, *rest):
+        os.unlink(place[1], dir_fd=place[0])
+        return known_at(place, *rest)
+
+    async with local_ground(tmp_path) as ground:
+        monkeypatch.setattr(swap, "_known_at", look_too_late)
+        (result,) = await ground.replica.apply([add("a", b"ours")])
+        assert isinstance(result, Applied)
+        (change,) = await ground.drain()
+        assert (change.path, change.found) == (b"a", None)
+        assert change.serial > result.serial
 
 
 async def test_a_surprise_is_refused_and_reported(tmp_path):

@@ -78,7 +78,7 @@ class Applying:
                     # Only there a queue goes by; B is given A's own edits, which are compared with A's present ones.
                     await self._settling.holds.giving([_gift(each) for each in prepared])
                 swapped = await site.threads.apply(partial(self._swap, ground, prepared))
-                doubtful = await self._take_note(prepared, swapped.outcomes, is_own_edit)
+                doubtful, changed = await self._take_note(prepared, swapped.outcomes, is_own_edit)
                 serial = site.outbox.serial  # still parked: whatever these paths were reported as, was before
             except RootLost as lost:
                 self._on_lost(str(lost))
@@ -86,6 +86,7 @@ class Applying:
             finally:
                 self._settling.unpark(parked)
             self._settling.hint(doubtful)
+            self._settling.tell(changed)
         outcomes = iter(swapped.outcomes)
         results = [
             _result(next(outcomes), swapped.versions, serial) if isinstance(each, Prepared) else each for each in ready
@@ -162,9 +163,13 @@ class Applying:
 
     async def _take_note(
         self, prepared: Sequence[Prepared], outcomes: Sequence[Done | Refused | Failed], is_own_edit: bool
-    ) -> list[RelPath]:
-        """Bring the index up to what was done; return the paths to look at."""
+    ) -> tuple[list[RelPath], list[RelPath]]:
+        """Bring the index up to what was done; return the paths to look at, and those changed by somebody since.
+
+        Of the latter the index knows nothing, so whatever stands there is told, also if it is nothing.
+        """
         doubtful: list[RelPath] = []
+        changed: list[RelPath] = []
         done: list[tuple[RelPath, Entry | None]] = []
         for each, outcome in zip(prepared, outcomes, strict=True):
             paths = _touched([each.action])
@@ -177,11 +182,11 @@ class Applying:
                 else:
                     self._site.index.discard(path)
             if outcome.known is None and outcome.entry is not None:
-                doubtful.append(each.action.path)
+                changed.append(each.action.path)
             done += [(path, outcome.entry if path == each.action.path else None) for path in paths]
         for path, entry in done:
             await self._settling.holds.applied(path, entry)
-        return doubtful
+        return doubtful, changed
 
 
 def _touched(actions: Iterable[Action]) -> list[RelPath]:
