@@ -90,6 +90,20 @@ def test_what_is_only_looked_at_later_holds_nobody_up():
     assert pending.take(4, 5.0) == [A]
 
 
+def test_what_is_put_off_while_it_is_looked_at_is_looked_at_again():
+    """Its directory vanished meanwhile: a look that began before finds it still there."""
+    pending = Pending()
+    pending.hint(A, 0.0)
+    assert pending.take(4, 0.0) == [A]
+    number = pending.next_round()
+    pending.put_off(A, 5.0, 0.0, number)
+    pending.resolve(A)
+    assert pending.oldest_round <= number
+    assert pending.take(4, 0.0) == [A]
+    pending.resolve(A)
+    assert pending.oldest_round > number
+
+
 async def test_a_report_replaces_the_one_it_supersedes_and_comes_by_its_serial():
     outbox = Outbox()
     outbox.change(Change(A, None), 0.0)

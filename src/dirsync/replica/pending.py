@@ -102,7 +102,10 @@ class Pending:
 
     def put_off(self, path: RelPath, due: float, now: float, number: int) -> None:
         """Count the path as pending, to be looked at when it is due unless something hints at it before."""
-        if path in self._looks or path in self._dirty:
+        if path in self._looks:
+            self.hint(path, now, number=number)  # what is found may be from before
+            return
+        if path in self._dirty:
             return
         if path not in self._items:
             self._items[path] = self._new_item(now, Lead.HINT, number)
