@@ -3,6 +3,7 @@
 import random
 import subprocess
 import threading
+from abc import ABC, abstractmethod
 from collections import Counter
 
 from tests.chaos.people import CAREFUL, FLAT, NESTED
@@ -11,7 +12,7 @@ _LONG_SECONDS = (0.1, 0.5, 2.0, 11.0)
 """How long a fault lasts; the last one is longer than the silence after which a peer counts as gone."""
 
 
-class _Hand(threading.Thread):
+class _Hand(threading.Thread, ABC):
     """Does one thing after the other until told to end; each of them mends what it broke before it returns."""
 
     pauses = (0.0,)
@@ -42,8 +43,9 @@ class _Hand(threading.Thread):
     def _last(self):
         self._ends.wait(self._random.choice(_LONG_SECONDS))
 
+    @abstractmethod
     def _deeds(self):
-        raise NotImplementedError
+        """Return what there is to choose from now."""
 
 
 class Processes(_Hand):
