@@ -7,7 +7,7 @@ from blake3 import blake3
 from dirsync.core.entry import Directory, File, Symlink
 from dirsync.store import archive, hold_rows, version_rows
 from tests.sim.servers import state_of
-from tests.sim.trees import STAGING_PREFIX, contents_below, difference, nodes_below
+from tests.sim.trees import STAGING_PREFIX, difference, nodes_below
 
 UNSEEN_SECONDS = 30.0
 """`in_sync` answers for what was hinted at: of what nobody hinted at, a scan learns within this."""
@@ -40,19 +40,20 @@ class Honest:
         world = self._world
         if not all(server.is_running for server in world.servers.values()):
             return
-        fresh = {path for (_, path), at in world.last_act.items() if at >= since}
+        lines = difference(*(world.tree(side) for side in "ab"))
+        if not lines:
+            return
+        aside = {path for (_, path), at in world.last_act.items() if at >= since} | world.held_names()
         trees = [
-            {path: found for path, found in world.tree(side).items() if not _concerns(path, fresh, world)}
-            for side in "ab"
+            {path: found for path, found in world.tree(side).items() if not _concerns(path, aside)} for side in "ab"
         ]
         lines = difference(*trees)
         if lines:
             world.violated("honest", f"{when}, but {'; '.join(lines)}")
 
 
-def _concerns(path, fresh, world):
-    """Return whether a path may differ: changed just now, above or below such a one, or held aside by a lock."""
-    paths = fresh | world.held_names()
+def _concerns(path, paths):
+    """Return whether a path may differ: one of `paths` (changed just now, or held aside), or above or below it."""
     return any(path == one or path.startswith(one + b"/") or one.startswith(path + b"/") for one in paths)
 
 
@@ -61,12 +62,17 @@ class Torn:
 
     def __init__(self, world):
         self._world = world
+        self._looked = {}
 
     def look(self):
         """Look at both directories now."""
         world = self._world
         for side in "ab":
-            for path, content in contents_below(world.root(side)).items():
+            # What was right stays so: a draft only comes of age, and nothing that was written is forgotten.
+            if self._looked.get(side) == world.view(side).version:
+                continue
+            self._looked[side] = world.view(side).version
+            for path, content in world.view(side).contents.items():
                 if path.startswith(b".dirsync-"):
                     continue
                 if not world.ledger.may_stand(content, side, world.loop.time(), QUIET_SECONDS):
@@ -101,7 +107,7 @@ def _entry(found):
 
 def check_loss(world):
     """Whatever somebody finished writing is live on both sides or kept, or was destroyed by somebody who had it."""
-    live = [set(contents_below(world.root(side)).values()) for side in "ab"]
+    live = [set(world.view(side).contents.values()) for side in "ab"]
     kept = set().union(*(kept_contents(world, side) for side in "ab"))
     for value in world.ledger.lost((live[0] & live[1]) | kept):
         where = "only at one side" if value.content in live[0] | live[1] else "nowhere"
@@ -131,7 +137,7 @@ def check_invention(world):
     """No name that nobody gave, no content that nobody wrote."""
     known = {path for _, path in world.last_act}
     for side in "ab":
-        for path, content in contents_below(world.root(side)).items():
+        for path, content in world.view(side).contents.items():
             if path.startswith(STAGING_PREFIX):
                 continue  # what may be left there is seen by the checker of bounds
             if path not in known or not world.ledger.is_known(content):
@@ -148,7 +154,7 @@ def check_bounds(world):
             for name, node in state.children.items()
             if node.is_directory
         }
-        for path in contents_below(world.root(side)):
+        for path in world.view(side).contents:
             if path.startswith(STAGING_PREFIX):
                 rest[b"staging"].add(path.partition(b"/")[2].decode())
         with world.servers[side].database.opened.transaction() as connection:

@@ -3,9 +3,7 @@
 import asyncio
 import errno
 
-from tests.sim.servers import state_of
 from tests.sim.syscalls import MAKING, SYNCING, WRITING, Trouble
-from tests.sim.trees import contents_below
 
 SPREAD_SECONDS = 3.0
 DOOM_CALLS = 400
@@ -152,8 +150,3 @@ class Faults:
         """Undo it after a while, or when everything is made good."""
         self._lasting.append(undo)
         self._world.loop.call_later(self._rng.choice((0.3, 2.0, 6.0, 14.0)), undo)
-
-
-def contents_of_state(world, side):
-    """Return every content in a server's state directory."""
-    return set(contents_below(world.disk.find(state_of(side).encode())).values())

@@ -9,6 +9,7 @@ import concurrent.futures
 import contextvars
 from collections import deque
 from functools import partial
+from heapq import heappop, heappush
 
 from tests.sim.disk import Killed
 from tests.sim.processes import current
@@ -24,48 +25,42 @@ class Busy(Exception):
     """Raised by a blocking call that has to wait: it is called again a little later."""
 
 
-class _NoSelector:
-    def __init__(self):
-        self.now = 1_000.0
+class _Handle(asyncio.Handle):
+    """A call that is due, or will be; made without what asyncio keeps for debugging."""
 
-    def select(self, timeout):
-        if timeout is None:
-            raise Stuck("nothing is scheduled")
-        self.now += timeout
-        return ()
+    def __init__(self, callback, args, loop, context):
+        self._callback = callback
+        self._args = args
+        self._loop = loop
+        self._context = contextvars.copy_context() if context is None else context
+        self._cancelled = False
+        self._repr = self._source_traceback = None
 
 
-class SimTask(asyncio.Task):
+class _Numbered:
+    """Hashes by a serial number that is given when it is first asked for."""
+
+    count = 0
+
+    def __hash__(self):
+        try:
+            return self._serial
+        except AttributeError:
+            _Numbered.count += 1
+            self._serial = _Numbered.count
+            return self._serial
+
+
+class SimTask(_Numbered, asyncio.Task):
     """A task with a hash of its own and an owner."""
-
-    _count = 0
 
     def __init__(self, coro, process, **options):
         self.process = process
-        SimTask._count += 1
-        self._serial = SimTask._count
         super().__init__(coro, **options)
 
-    def __hash__(self):
-        return self._serial
 
-    def __eq__(self, other):
-        return self is other
-
-
-class SimFuture(asyncio.Future):
+class SimFuture(_Numbered, asyncio.Future):
     """A future with a hash of its own."""
-
-    def __init__(self, **options):
-        SimTask._count += 1
-        self._serial = SimTask._count
-        super().__init__(**options)
-
-    def __hash__(self):
-        return self._serial
-
-    def __eq__(self, other):
-        return self is other
 
 
 class SimLoop(asyncio.BaseEventLoop):
@@ -73,15 +68,43 @@ class SimLoop(asyncio.BaseEventLoop):
 
     def __init__(self, job_seconds=None):
         super().__init__()
-        self._selector = _NoSelector()
+        self.now = 1_000.0
+        self._timers = []
+        self._timer_count = 0
         self.job_seconds = job_seconds
-        SimTask._count = 0
+        _Numbered.count = 0
 
     def time(self):
-        return self._selector.now
+        return self.now
 
-    def _process_events(self, events):
-        pass
+    def call_soon(self, callback, *args, context=None):
+        handle = _Handle(callback, args, self, context)
+        self._ready.append(handle)
+        return handle
+
+    def call_later(self, delay, callback, *args, context=None):
+        return self.call_at(self.now + delay, callback, *args, context=context)
+
+    def call_at(self, when, callback, *args, context=None):
+        handle = _Handle(callback, args, self, context)
+        self._timer_count += 1  # what is due at the same time happens in the order in which it was asked for
+        heappush(self._timers, (when, self._timer_count, handle))
+        return handle
+
+    def _run_once(self):
+        ready, timers = self._ready, self._timers
+        while timers and timers[0][2].cancelled():
+            heappop(timers)
+        if not ready and not self._stopping:
+            if not timers:
+                raise Stuck("nothing is scheduled")
+            self.now = max(self.now, timers[0][0])
+        while timers and timers[0][0] <= self.now:
+            ready.append(heappop(timers)[2])
+        for _ in range(len(ready)):
+            handle = ready.popleft()
+            if not handle.cancelled():
+                handle._run()
 
     def _write_to_self(self):
         pass
@@ -156,6 +179,32 @@ def _outcome_of(call):
         return None, error
 
 
+class _NoCondition:
+    """Nobody else runs: there is nothing to lock, and nobody waits in a thread."""
+
+    def __enter__(self):
+        pass
+
+    def __exit__(self, *_):
+        pass
+
+    def notify_all(self):
+        pass
+
+
+class _Job(concurrent.futures.Future):
+    """What a pool returns; without the lock and the condition that threads need."""
+
+    def __init__(self):
+        self._condition = _NOBODY_WAITS
+        self._state = concurrent.futures._base.PENDING
+        self._result = self._exception = None
+        self._waiters, self._done_callbacks = (), []
+
+
+_NOBODY_WAITS = _NoCondition()
+
+
 class SimPool:
     """Stands in for ThreadPoolExecutor: jobs of one pool begin in order, at most so many under way."""
 
@@ -168,7 +217,7 @@ class SimPool:
 
     def submit(self, call):
         self._process.check()
-        job = concurrent.futures.Future()
+        job = _Job()
         self._waiting.append((contextvars.copy_context(), call, job))
         self._begin()
         return job

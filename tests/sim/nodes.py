@@ -30,6 +30,9 @@ class Node:
         "fs",
         "gid",
         "inode",
+        "is_directory",
+        "is_file",
+        "is_link",
         "is_persons",
         "is_unwritable",
         "last_op",
@@ -58,7 +61,8 @@ class Node:
         self.mtime_ns = self.ctime_ns = now_ns
         self.data = data
         self.xattrs = {}
-        self.children = {} if stat.S_ISDIR(mode) else None
+        self.is_directory, self.is_file, self.is_link = stat.S_ISDIR(mode), stat.S_ISREG(mode), stat.S_ISLNK(mode)
+        self.children = {} if self.is_directory else None
         self.links = 0
         self.parent = None  # the directory it was last given a name in; itself for a root
         self.name = b""
@@ -73,18 +77,6 @@ class Node:
         self.states = None
         self.last_op = None
         self.ops = {}
-
-    @property
-    def is_directory(self):
-        return self.children is not None
-
-    @property
-    def is_link(self):
-        return stat.S_ISLNK(self.mode)
-
-    @property
-    def is_file(self):
-        return stat.S_ISREG(self.mode)
 
     @property
     def nlink(self):
@@ -163,6 +155,7 @@ class FileSystem:
         self.grain_ns = grain_ns
         self.stored_ns = 1
         self.used = 0
+        self.version = 0  # another one after each change
         self.dirty = {}
         self.log = {}
         self._now = now
@@ -216,6 +209,7 @@ class FileSystem:
 
     def change(self, node):
         """Remember the present state of an inode that is about to change."""
+        self.version += 1
         states = node.states
         if states is None:
             node.states = [node.state()]
@@ -243,6 +237,7 @@ class FileSystem:
         Link counts follow; an inode that lost its last name lives on while it is open.
         """
         now = self.stamp()
+        self.version += 1
         for directory, name, before, after in changes:
             if after is None:
                 del directory.children[name]

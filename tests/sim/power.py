@@ -54,6 +54,7 @@ def _contents(machine):
 
 
 def _cut(fs, rng, written_ns):
+    fs.version += 1
     _cut_names(fs, rng, written_ns)
     for node in list(fs.dirty):
         _cut_states(node, rng, written_ns)

@@ -9,7 +9,6 @@ from tests.sim.clients import Client
 from tests.sim.faults import Faults
 from tests.sim.operations import NAMES
 from tests.sim.plan import OPERATIONS_EACH, REQUESTS_EACH
-from tests.sim.trees import contents_below
 
 SETTLE_SECONDS = 300.0
 QUIET_SECONDS = 20.0
@@ -97,7 +96,7 @@ class Story:
             except OSError as error:
                 world.trace(f"{name}: {error.strerror}")
                 if error.errno in _BREAKING_OFF:
-                    world.ledger.broken_off.update(contents_below(world.root(side)).values())
+                    world.ledger.broken_off.update(world.view(side).contents.values())
                 return False
         world.trace(name)
         return True

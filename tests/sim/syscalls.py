@@ -41,10 +41,11 @@ class Calls:
         self.count[side] += 1
         if side == "a":
             self._world.locks.check()
-        self._perhaps_die(side, call, what)
+        if self.doom:
+            self._perhaps_die(side, call, what)
         if self.intruders_per_mille and self._rng.randrange(1000) < self.intruders_per_mille:
             self.intrude(side, call)
-        return self._perhaps_fail(side, call, what)
+        return self._perhaps_fail(side, call, what) if self.troubles[side] else None
 
     def before_statement(self, process, statement):
         """Take part in a statement of a database."""

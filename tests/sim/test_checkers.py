@@ -41,6 +41,12 @@ class Stage:
         root = self.world.root(side)
         root.fs.rename([(root, name, None, root.fs.make(0o100644, content))])
 
+    def rewrites(self, side, content):
+        """The product, or chance, changes a content in its place."""
+        node = self.node(side)
+        node.fs.change(node)
+        node.fs.set_data(node, content)
+
     def makes_directory(self, side, name):
         """Return a new directory in a state directory."""
         state = self.world.disk.find(state_of(side).encode())
@@ -84,7 +90,7 @@ def test_honest_gives_in_sync_the_time_of_a_scan(stage):
     stage.writes("a")
     stage.world.said(Event(0, Role.A, EventName.IN_SYNC))
     assert stage.broken is None
-    stage.world.loop._selector.now += checkers.UNSEEN_SECONDS + 1
+    stage.world.loop.now += checkers.UNSEEN_SECONDS + 1
     stage.world.said(Event(0, Role.A, EventName.IN_SYNC))
     assert stage.broken == "honest"
 
@@ -161,7 +167,7 @@ def test_a_locked_name_may_be_changed_by_people_at_a_only(stage):
     stage.writes("a")
     locks.check()
     assert stage.broken is None
-    stage.node("a").data = b"from b"
+    stage.rewrites("a", b"from b")
     locks.check()
     assert stage.broken == "lock"
 
@@ -172,6 +178,6 @@ def test_what_is_unlocked_may_be_changed_by_anybody(stage):
     before = locks.unlocks_of(X)
     locks.unlock_asked(X)
     locks.answered(X, before)
-    stage.node("a").data = b"from b"
+    stage.rewrites("a", b"from b")
     locks.check()
     assert stage.broken is None

@@ -1,19 +1,57 @@
 """What stands in the directories of a simulation, read past the product."""
 
 import stat
-from dataclasses import dataclass
+from typing import NamedTuple
 
 STAGING_PREFIX = b".dirsync-"
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(NamedTuple):
     """What stands at a path, as far as both sides have to agree on it. `mtime_ns` counts for files only."""
 
     kind: str
     data: bytes
     mtime_ns: int
     mode: int
+
+
+class View:
+    """What stands below a directory, read anew only after its file system has changed. Not to be changed."""
+
+    def __init__(self, root):
+        self.root = root
+        self._version = None
+        self._nodes = self._tree = self._contents = None
+
+    @property
+    def version(self):
+        """A number that is another one after each change."""
+        return self.root.fs.version
+
+    @property
+    def nodes(self):
+        """[(path, node)], parents first."""
+        if self._version != self.root.fs.version:
+            self._version = self.root.fs.version
+            self._nodes = list(nodes_below(self.root))
+            self._tree = self._contents = None
+        return self._nodes
+
+    @property
+    def tree(self):
+        """{path: Standing}, without the product's own names."""
+        nodes = self.nodes
+        if self._tree is None:
+            self._tree = {path: standing(node) for path, node in nodes if not path.startswith(STAGING_PREFIX)}
+        return self._tree
+
+    @property
+    def contents(self):
+        """{path: content} of the files, whosever they are."""
+        nodes = self.nodes
+        if self._contents is None:
+            self._contents = {path: node.data for path, node in nodes if node.is_file}
+        return self._contents
 
 
 def nodes_below(root):
@@ -36,13 +74,6 @@ def standing(node):
     if node.is_link:
         return Standing("link", node.data, 0, 0)
     return Standing("file" if node.is_file else "other", node.data, node.mtime_ns, mode)
-
-
-def tree_below(root):
-    """Return {path: Standing} of a directory, without the product's own names."""
-    return {
-        path: standing(node) for path, node in nodes_below(root) if not path.split(b"/")[0].startswith(STAGING_PREFIX)
-    }
 
 
 def contents_below(root):

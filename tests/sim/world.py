@@ -26,7 +26,7 @@ from tests.sim.processes import Process, context_of, current
 from tests.sim.servers import Server, directory_of, state_of
 from tests.sim.syscalls import Calls
 from tests.sim.trace import Trace
-from tests.sim.trees import STAGING_PREFIX, contents_below, nodes_below, remove_below, tree_below
+from tests.sim.trees import STAGING_PREFIX, View, contents_below, remove_below
 from tests.sim.watching import watcher_class
 
 EPOCH_NS = 1_795_000_000_000_000_000
@@ -70,7 +70,7 @@ class World:
         }
         self.people = {}
         self._removed = set()
-        self._roots = {}
+        self._views = {}
         self.events = []
         self.last_act = {}
         self.power_cuts = {"a": 0, "b": 0}
@@ -105,18 +105,22 @@ class World:
                 simos.makedirs(path, 0o700 if "state" in path else 0o755, exist_ok=True)
             for fs in machine.file_systems:
                 fs.sync()
-            self._roots[name] = self.disk.find(directory_of(name).encode())
+            self._views[name] = View(self.disk.find(directory_of(name).encode()))
             self.people[name] = Person(
                 name, directory_of(name), simos, self.rng(f"person {name}"), self._finished, self.now_ns
             )
 
     def root(self, side):
         """Return the node of a synchronised directory."""
-        return self._roots[side]
+        return self._views[side].root
+
+    def view(self, side):
+        """Return what stands in a synchronised directory, as it is looked at again and again."""
+        return self._views[side]
 
     def tree(self, side):
         """Return what stands in a synchronised directory."""
-        return tree_below(self.root(side))
+        return self._views[side].tree
 
     # People
 
@@ -126,7 +130,7 @@ class World:
         token = running.set(None)
         opened = self._open_files(side)
         before = self._in_reach(side, opened)
-        nodes = [node for _, node in nodes_below(self.root(side))]
+        nodes = self._views[side].nodes
         kinds = self.tree(side)
         try:
             yield
@@ -134,7 +138,7 @@ class World:
             running.reset(token)
             now = self.loop.time()
             self.ledger.changed(side, before, self._in_reach(side, opened), now)
-            self._removed.update(node for node in nodes if not node.links)
+            self._removed.update(node for _, node in nodes if not node.links)
             after = self.tree(side)
             for path in kinds.keys() | after.keys():
                 if kinds.get(path) != after.get(path):
@@ -149,7 +153,7 @@ class World:
 
     def _in_reach(self, side, opened):
         """Return the contents that people at a side can change: what stands there, and what they had open."""
-        return contents_below(self.root(side)) | {node: node.data for node in opened if node.links}
+        return self._views[side].contents | {node: node.data for node in opened if node.links}
 
     async def clear_way(self, side, name):
         """Somebody does what an unlock that stopped asks for: away with what stands in the way of a name."""
@@ -196,7 +200,7 @@ class World:
         """What people had not synced may be gone, and what they were writing stands there as far as they had come."""
         for content in found.lost:
             self.ledger.excuse(content, f"not synced before the power cut of {server.name}")
-        self.ledger.broken_off.update(contents_below(self.root(server.name)).values())
+        self.ledger.broken_off.update(self._views[server.name].contents.values())
         self.locks.acted(server.name)
 
     def forget_state(self, server):
