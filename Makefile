@@ -36,11 +36,11 @@ mutants: $(VENV)/.dev ## Show that the simulator sees what is missing: safety st
 check: $(VENV)/.dev ## Check format, lint, types and the layers.
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy -p dirsync
+	$(BIN)/mypy -p dirsync -p benchmarks
 	$(BIN)/lint-imports
 
-bench: $(VENV)/.run ## Measure by whole processes, on this machine.
-	$(BIN)/python benchmarks/figures.py
+bench: $(VENV)/.run ## Compare with other tools on this machine [ROWS= PEERS= PLACES= RUNS=5 QUICK=1 RESULTS=].
+	$(BIN)/python -m benchmarks $(BENCH)
 
 locks: $(VENV)/.dev ## Compile the lock files anew from pyproject.toml (with Python 3.11).
 	$(BIN)/pip install --quiet pip-tools
@@ -56,6 +56,9 @@ COMPILE := --quiet --generate-hashes --allow-unsafe --strip-extras --build-deps-
 
 TORTURE = $(if $(MINUTES),--minutes $(MINUTES)) $(if $(ONLY),--only '$(ONLY)') $(if $(FROM),--from '$(FROM)') \
 	$(if $(SEED),--seed $(SEED)) $(if $(JOBS),--jobs $(JOBS))
+
+BENCH = $(if $(ROWS),--rows '$(ROWS)') $(if $(PEERS),--peers '$(PEERS)') $(if $(PLACES),--places '$(PLACES)') \
+	$(if $(RUNS),--runs $(RUNS)) $(if $(QUICK),--quick) $(if $(RESULTS),--results '$(RESULTS)')
 
 # An existing environment is brought up to date, not replaced.
 $(BIN)/python:

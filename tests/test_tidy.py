@@ -24,7 +24,7 @@ LEFTOVER = re.compile(r"\b(TODO|FIXME|XXX)\b")
 BROAD = {"Exception", "BaseException"}
 TASK_BOUNDARY = "run/"
 """The only place that may catch everything: where a task's unexpected end is reported."""
-TEST_ROOMS = {"support", "sim", "e2e", "chaos", "faults", "torture"}
+TEST_ROOMS = {"support", "sim", "e2e", "chaos", "faults", "torture", "benchmarks"}
 """Directories of tests/ that are not the tests of one package."""
 
 

@@ -1,0 +1,45 @@
+"""What the machine can do: the least that copying costs, with and without being durable before visible."""
+
+import sys
+from pathlib import Path
+
+from benchmarks.pairs import Side
+from benchmarks.tools.interface import RUN_SECONDS_MAX, Tool, first_line
+
+
+class Copy(Tool):
+    """`cp -a`: one process, no network, nothing synced."""
+
+    name = "cp -a"
+    is_live = False
+    is_two_way = False
+    is_floor = True
+
+    @staticmethod
+    def version() -> str | None:
+        """Return the version of the installed program."""
+        line = first_line("cp", "--version")
+        return line.split()[-1] if line else None
+
+    def nudge(self, _source: Side) -> None:
+        """Copy all of A over B."""
+        self.processes.run(["cp", "-a", f"{self.pair.a}/.", f"{self.pair.b}/"], RUN_SECONDS_MAX)
+
+
+class DurableCopy(Tool):
+    """Write beside, sync, rename, 256 files at a time: what durable before visible costs by itself."""
+
+    name = "write+sync+rename"
+    is_live = False
+    is_two_way = False
+    is_floor = True
+
+    @staticmethod
+    def version() -> str | None:
+        """Return that it is always there."""
+        return "benchmarks/tools/durable_copy.py"
+
+    def nudge(self, _source: Side) -> None:
+        """Copy all of A over B."""
+        words: list[str | Path] = [sys.executable, "-m", "benchmarks.tools.durable_copy", self.pair.a, self.pair.b]
+        self.processes.run(words, RUN_SECONDS_MAX)
