@@ -39,13 +39,14 @@ check: $(VENV)/.dev ## Check format, lint, types and the layers.
 	$(BIN)/mypy -p dirsync -p benchmarks
 	$(BIN)/lint-imports
 
-bench: $(VENV)/.run ## Compare with other tools on this machine [ROWS= PEERS= PLACES= RUNS=5 QUICK=1 RESULTS=].
+bench: $(if $(WRITE),$(VENV)/.bench,$(VENV)/.run) ## Compare with other tools [ROWS= PEERS= PLACES= RUNS=5 QUICK=1 RESULTS= ADD=1 WRITE=1].
 	$(BIN)/python -m benchmarks $(BENCH)
 
 locks: $(VENV)/.dev ## Compile the lock files anew from pyproject.toml (with Python 3.11).
 	$(BIN)/pip install --quiet pip-tools
 	$(BIN)/pip-compile $(COMPILE) --output-file requirements.lock pyproject.toml
 	$(BIN)/pip-compile $(COMPILE) --extra dev --output-file requirements-dev.lock pyproject.toml
+	$(BIN)/pip-compile $(COMPILE) --extra bench --output-file requirements-bench.lock pyproject.toml
 
 clean: ## Remove what was built, not what was synchronised.
 	rm -rf $(VENV) build src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
@@ -58,7 +59,7 @@ TORTURE = $(if $(MINUTES),--minutes $(MINUTES)) $(if $(ONLY),--only '$(ONLY)') $
 	$(if $(SEED),--seed $(SEED)) $(if $(JOBS),--jobs $(JOBS))
 
 BENCH = $(if $(ROWS),--rows '$(ROWS)') $(if $(PEERS),--peers '$(PEERS)') $(if $(PLACES),--places '$(PLACES)') \
-	$(if $(RUNS),--runs $(RUNS)) $(if $(QUICK),--quick) $(if $(RESULTS),--results '$(RESULTS)')
+	$(if $(RUNS),--runs $(RUNS)) $(if $(QUICK),--quick) $(if $(RESULTS),--results '$(RESULTS)') $(if $(ADD),--add) $(if $(WRITE),--write)
 
 # An existing environment is brought up to date, not replaced.
 $(BIN)/python:
@@ -72,6 +73,10 @@ $(BIN)/python:
 $(VENV)/.run: requirements.lock pyproject.toml | $(BIN)/python
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.bench: requirements-bench.lock | $(VENV)/.run
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock
 	@touch $@
 
 $(VENV)/.dev: requirements-dev.lock pyproject.toml | $(BIN)/python

@@ -1,7 +1,7 @@
 """Compares dirsync with other tools: `make bench`, or `python -m benchmarks`.
 
 Everything is made below temporary directories and removed again; what was measured is kept in a JSON file as it is
-found, so that several runs can add to one result.
+found. Several short runs can add to one result.
 """
 
 import argparse
@@ -23,6 +23,7 @@ from benchmarks.tools import TOOLS, Tool
 from benchmarks.work import Work, works
 
 RUNS = 5
+RESULTS = Path("build/benchmarks.json")
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -30,13 +31,17 @@ def main(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(arguments)
     is_isolated = isolate(arguments)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    results = load(options.results)
+    scale_name = "quick" if options.quick else "full"
+    results = load(options.results) if options.add or not options.runs else Results()
+    if options.runs and results.machine.get("scale", scale_name) != scale_name:
+        _say(f"{options.results} holds figures of another scale")
+        return 2
     before = len(results.failures)
     scale = QUICK if options.quick else FULL
     chosen = [work for work in works(scale) if _is_chosen(work.name, options.rows)]
     tools = _installed(results, options.peers)
     if options.runs:
-        results.machine = describe(is_isolated=is_isolated)
+        results.machine = {**describe(is_isolated=is_isolated), "scale": scale_name}
     try:
         for place in PLACES if options.runs else ():
             if _is_chosen(place, options.places):
@@ -47,6 +52,12 @@ def main(arguments: Sequence[str]) -> int:
     finally:
         results.save(options.results)
         sys.stdout.write(f"\n{terminal(results)}\n\nkept in {options.results}\n")
+    if options.write:
+        # Only here: the plots need a library that measuring does without.
+        from benchmarks.document import DOCUMENT, write  # noqa: PLC0415
+
+        write(results)
+        sys.stdout.write(f"written: {DOCUMENT}\n")
     return 1 if len(results.failures) > before else 0
 
 
@@ -58,7 +69,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--runs", type=int, default=RUNS, help="how often; 0 only reports what the results hold")
     parser.add_argument("--quick", action="store_true", help="small works, to see that everything runs")
     parser.add_argument("--directory", type=Path, default=Path(tempfile.gettempdir()), help="the directory at hand")
-    parser.add_argument("--results", type=Path, default=Path("build/benchmarks.json"), help="added to if it exists")
+    parser.add_argument(
+        "--results", type=Path, default=Path("build/benchmarks.json"), help="where to keep what is found"
+    )
+    parser.add_argument("--add", action="store_true", help="add to the results that are there")
+    parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md, its plots and results.json")
     return parser
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 Side = Literal["a", "b"]
+SIDES: tuple[Side, ...] = ("a", "b")
 
 
 @dataclass(frozen=True, slots=True)

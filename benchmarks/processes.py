@@ -117,6 +117,12 @@ def loopback_bytes() -> int:
     return 0
 
 
+def is_listening(port: int) -> bool:
+    """Say whether somebody accepts connections at a port of the loopback interface."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 def free_port() -> int:
     """Return a port of the loopback interface that is free now."""
     with socket.socket() as probe:

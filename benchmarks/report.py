@@ -37,12 +37,12 @@ def show_ratio(ours: Summary | None, theirs: Summary) -> str:
 def table(results: Results, place: str) -> list[list[str]]:
     """Return the rows of the table of a place, the heading first: a figure, then each tool that has it."""
     tools = [tool.name for tool in TOOLS if any((s.place, s.tool) == (place, tool.name) for s in results.samples)]
-    rows = [["", "unit", *tools]]
+    rows = [["", "unit", *tools, "runs"]]
     for figure in results.figures.values():
         cells = _cells(results, place, figure, tools)
         if any(cells):
             title = f"{figure.title}, p50 / p95 / p99" if any("/" in cell for cell in cells) else figure.title
-            rows.append([title, figure.unit, *cells])
+            rows.append([title, figure.unit, *cells, _runs(results, place, figure, tools)])
     return rows
 
 
@@ -58,6 +58,12 @@ def _cells(results: Results, place: str, figure: Figure, tools: Sequence[str]) -
         else:
             cells.append(f"{show_summary(summary)} {show_ratio(ours, summary)}".rstrip())
     return cells
+
+
+def _runs(results: Results, place: str, figure: Figure, tools: Sequence[str]) -> str:
+    """Say how many runs there were; where not the same for all, the least and the most."""
+    counts = sorted({runs for tool in tools if (runs := len(results.runs(place, figure.key, tool)))})
+    return "-".join(str(count) for count in (counts[0], counts[-1])[: len(counts)])
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 MIB = 1024**2
+GIB = 1024 * MIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +20,7 @@ class Scale:
     growing: tuple[int, ...] = (1_000, 100_000, 200_000)
     """The same for dirsync and the fastest others, to see the cost of one file stay."""
     equal: int = 50_000
-    large: int = 1024 * MIB
+    large: int = GIB
     delta: int = 256 * MIB
     metadata: int = 1_000
     idle_seconds: float = 20.0
@@ -45,3 +46,8 @@ QUICK = Scale(
     held=50,
     wait_seconds=40.0,
 )
+
+
+def show_size(size: int) -> str:
+    """Write a size of whole MiB or GiB."""
+    return f"{size // GIB} GiB" if size % GIB == 0 else f"{size // MIB} MiB"

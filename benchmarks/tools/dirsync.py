@@ -1,8 +1,10 @@
 """dirsync in its default configuration: TLS, BLAKE3, archive, durable before visible, its notifications into a file."""
 
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from benchmarks.pairs import Pair
 from benchmarks.tools.interface import RUN_SECONDS_MAX, Tool, first_line
 
 BIN = Path(sys.executable).parent
@@ -14,8 +16,11 @@ class Dirsync(Tool):
     """Both servers, started at once."""
 
     name = "dirsync"
-    tracer: tuple[str | Path, ...] = ()
-    """Words before the command of Server B."""
+
+    def __init__(self, pair: Pair) -> None:
+        super().__init__(pair)
+        self.tracers: Mapping[str, Sequence[str | Path]] = {}
+        """The words under which a server is run."""
 
     @staticmethod
     def version() -> str | None:
@@ -35,8 +40,8 @@ class Dirsync(Tool):
     def start(self) -> None:
         """Start both servers."""
         for role in "ba":
-            prefix = self.tracer if role == "b" else ()
-            self.processes.start([*prefix, BIN / "dirsync", "serve", "--role", role, "--config", self.config])
+            words: list[str | Path] = [BIN / "dirsync", "serve", "--role", role, "--config", self.config]
+            self.processes.start([*self.tracers.get(role, ()), *words])
 
     def command(self, *words: str) -> str:
         """Run `dirsync …` or `lab3 …` and return what it printed."""

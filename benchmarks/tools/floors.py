@@ -43,3 +43,22 @@ class DurableCopy(Tool):
         """Copy all of A over B."""
         words: list[str | Path] = [sys.executable, "-m", "benchmarks.tools.durable_copy", self.pair.a, self.pair.b]
         self.processes.run(words, RUN_SECONDS_MAX)
+
+
+class Transport(Tool):
+    """TLS 1.3 between two processes, from memory to nowhere."""
+
+    name = "bare TLS"
+    is_live = False
+    is_two_way = False
+    is_floor = True
+
+    @staticmethod
+    def version() -> str | None:
+        """Return that it is always there."""
+        return "benchmarks/tools/transport.py"
+
+    def send(self, size: int) -> float:
+        """Send so many bytes and return the seconds it took."""
+        words: list[str | Path] = [sys.executable, "-m", "benchmarks.tools.transport", self.pair.own, str(size)]
+        return float(self.processes.run(words, RUN_SECONDS_MAX))

@@ -11,6 +11,7 @@ from benchmarks.pairs import Pair, Side
 from benchmarks.processes import Processes
 
 RUN_SECONDS_MAX = 300.0
+READY_SECONDS_MAX = 10.0
 
 
 class Tool(ABC):

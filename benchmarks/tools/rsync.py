@@ -4,8 +4,8 @@ import getpass
 from pathlib import Path
 
 from benchmarks.pairs import Pair, Side
-from benchmarks.processes import free_port
-from benchmarks.tools.interface import RUN_SECONDS_MAX, Tool, first_line
+from benchmarks.processes import free_port, is_listening
+from benchmarks.tools.interface import READY_SECONDS_MAX, RUN_SECONDS_MAX, Tool, first_line
 from benchmarks.waiting import wait_true
 
 NODELAY = "--sockopts=TCP_NODELAY"
@@ -16,7 +16,6 @@ use chroot = no
 uid = {user}
 gid = *
 socket options = TCP_NODELAY
-pid file = {own}/rsyncd.pid
 log file = {own}/rsyncd.log
 [b]
 path = {b}
@@ -44,8 +43,8 @@ class RsyncDaemon:
         return ["rsync", "--daemon", "--no-detach", "--config", path]
 
     def wait_ready(self) -> None:
-        """Wait until it has said that it listens."""
-        wait_true((self._pair.own / "rsyncd.pid").exists, "the rsync daemon", 10)
+        """Wait until it listens."""
+        wait_true(lambda: is_listening(self._port), "the rsync daemon", READY_SECONDS_MAX)
 
 
 class Rsync(Tool):

@@ -3,7 +3,6 @@
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from typing import ClassVar
 
 from benchmarks.pairs import Pair, Side
 from benchmarks.results import Figure
@@ -108,7 +107,7 @@ class Trial:
 class Work(ABC):
     """Something to be done with a pair of directories."""
 
-    name: ClassVar[str]
+    name: str
 
     def takes(self, tool: type[Tool]) -> bool:
         """Say whether a tool is measured at it."""

@@ -11,21 +11,22 @@ def measured() -> Results:
     results = Results(places={"here": "ext4"})
     for value in (1.0, 2.0, 4.0):
         results.add("here", BURST, "dirsync", [value])
-        results.add("here", BURST, "rsync", [value * 1.5])
+    for value in (1.5, 3.0):
+        results.add("here", BURST, "rsync", [value])
     results.add("here", CHANGE, "dirsync", [3.0, 4.0, 5.0])
     return results
 
 
 def test_a_table_has_median_spread_and_ratio_of_every_tool_that_was_measured() -> None:
     assert table(measured(), "here") == [
-        ["", "unit", "dirsync", "rsync"],
-        ["a burst", "s", "2 [1..4]", "3 [1.5..6] 1.5x"],
-        ["a change, p50 / p95 / p99", "ms", "4 / 5 / 5", ""],
+        ["", "unit", "dirsync", "rsync", "runs"],
+        ["a burst", "s", "2 [1..4]", "2.25 [1.5..3] 1.12x", "2-3"],
+        ["a change, p50 / p95 / p99", "ms", "4 / 5 / 5", "", "1"],
     ]
 
 
 def test_another_place_has_a_table_of_its_own() -> None:
-    assert table(measured(), "there") == [["", "unit"]]
+    assert table(measured(), "there") == [["", "unit", "runs"]]
 
 
 def test_numbers_are_written_with_three_digits() -> None:
