@@ -106,7 +106,7 @@ def _counts(results: Results) -> list[int]:
 def _with_legend(axes: "Axes") -> bool:
     has_something = bool(axes.get_legend_handles_labels()[1])
     if has_something:
-        axes.legend(fontsize=7)
+        axes.legend(fontsize=7, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return has_something
 
 

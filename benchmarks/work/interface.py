@@ -97,7 +97,7 @@ class Trial:
     def rest(self) -> None:
         """Wait, but not for ever, until the tool rests: what it still does is no part of the next figure."""
         self.pair.settle_disk()
-        for _ in range(int(REST_SECONDS_MAX / REST_SECONDS)):
+        for _ in range(int(REST_SECONDS_MAX / REST_SECONDS) if self.tool.is_live else 0):
             before = self.tool.cpu_seconds()
             time.sleep(REST_SECONDS)
             if self.tool.cpu_seconds() - before < REST_SHARE * REST_SECONDS:
