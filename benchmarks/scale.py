@@ -23,7 +23,7 @@ class Scale:
     large: int = GIB
     delta: int = 256 * MIB
     metadata: int = 1_000
-    idle_seconds: float = 20.0
+    idle_seconds: float = 10.0
     listings: int = 15
     held: int = 1_000
     wait_seconds: float = 240.0
