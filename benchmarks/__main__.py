@@ -41,7 +41,8 @@ def main(arguments: Sequence[str]) -> int:
     chosen = [work for work in works(scale) if _is_chosen(work.name, options.rows)]
     tools = _installed(results, options.peers)
     if options.runs:
-        results.machine = {**describe(is_isolated=is_isolated), "scale": scale_name}
+        now = {**describe(is_isolated=is_isolated), "scale": scale_name}
+        results.machine = {name: _with_before(results.machine.get(name, ""), value) for name, value in now.items()}
     try:
         for place in PLACES if options.runs else ():
             if _is_chosen(place, options.places):
@@ -75,6 +76,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--add", action="store_true", help="add to the results that are there")
     parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md, its plots and results.json")
     return parser
+
+
+def _with_before(before: str, now: str) -> str:
+    """Return what held for the runs before and holds for this one: figures of several commits or days say so."""
+    known = before.split("; ") if before else []
+    return "; ".join([*known, *([] if now in known else [now])])
 
 
 def _is_chosen(name: str, wanted: str) -> bool:

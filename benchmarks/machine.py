@@ -21,7 +21,7 @@ def describe(*, is_isolated: bool) -> dict[str, str]:
         "OpenSSL": ssl.OPENSSL_VERSION.split()[1],
         "SQLite": sqlite3.sqlite_version,
         "commit": first_line("git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty") or "unknown",
-        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d"),
         "load before": f"{os.getloadavg()[0]:.1f}",
         "bytes": "loopback of the run's own, headers and acknowledgements included"
         if is_isolated
