@@ -22,6 +22,9 @@ CHUNK_BYTES = 256 * 1024
 PENDING_INLINE_BYTES_MAX = 64 * 1024 * 1024
 """Inlined contents the coordinator keeps for paths it has not handled yet; beyond it they are fetched again."""
 
+INVENTORY_BYTES_MAX = 4 * 1024 * 1024 * 1024
+"""Names, and 160 bytes for each, of what one inventory may send: some 20 million paths; a peer may list without end."""
+
 HEARTBEAT_SECONDS = 2.0
 SILENCE_SECONDS = 8.0
 """Without any frame for this long the far end counts as lost (promised: found within 10 s)."""

@@ -59,6 +59,32 @@ def test_a_replica_that_is_not_known_agrees_with_nobody():
     assert ground.pair.views.get(Role.A, X) == file("x")
 
 
+def test_what_is_believed_of_a_replica_is_what_was_seen_of_it_else_the_base(ground):
+    ground.pair.load(base(x=file("x"), d=directory()))
+    assert dict(ground.pair.believed(Role.B)) == {X: file("x"), D: directory()}
+    ground.pair.observe(Role.B, X, None, 1)
+    ground.pair.observe(Role.B, at("new"), file("new"), 1)
+    assert dict(ground.pair.believed(Role.B)) == {D: directory(), at("new"): file("new")}
+    assert dict(ground.pair.believed(Role.A)) == {X: file("x"), D: directory()}
+
+
+def test_before_anything_was_agreed_each_is_believed_to_hold_what_the_other_does():
+    ground = Known(Role.A)
+    ground.pair.observe(Role.A, X, file("x"), 1)
+    assert dict(ground.pair.believed(Role.B)) == {X: file("x")}
+
+
+def test_what_both_hold_again_costs_nothing_more(ground):
+    ground.pair.load(base(x=file("x")))
+    ground.pair.observe(Role.A, X, file("y"), 1)
+    ground.pair.observe(Role.B, X, file("y"), 2)
+    assert ground.recorded == [(X, file("y"))]
+    assert all(not len(differences) for differences in ground.pair.views._differences.values())
+    assert not ground.pair.is_agreed_content(file("x").digest)
+    assert ground.pair.is_agreed_content(file("y").digest)
+    assert ground.pair.files == 1
+
+
 def test_a_frozen_path_advances_no_base():
     ground = Known(*Role, frozen={X})
     for role in Role:

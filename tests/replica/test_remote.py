@@ -27,6 +27,8 @@ from dirsync.wire.messages import (
     Hello,
     LookRequest,
     PutRequest,
+    SnapshotPart,
+    SnapshotRequest,
     StageReply,
     Welcome,
 )
@@ -194,6 +196,76 @@ async def test_reports_that_wait_when_a_snapshot_begins_are_superseded(site):
     # The turns of the root are not superseded: whether it is another one is in no snapshot.
     assert list(await site.replica.reports()) == [Lost("away"), Back(is_new=False)]
     assert [report.path for report in await site.replica.reports()] == [b"g"]
+
+
+async def test_what_is_believed_does_not_cross(site):
+    """However much stands there: as believed it costs the digests, with one change the rows of one bucket."""
+    for number in range(3_000):
+        site.fake.write(b"f%d" % number, b"%d" % number)
+    first = await snapshot_of(site.replica)
+    sizes = {}
+    for name, believed in {
+        "all": {},
+        "none": first,
+        "one": first | {b"f7": file_of(b"old"), b"gone": file_of(b"")},
+    }.items():
+        before = site.wire.crossed
+        rows = [row async for batch in site.replica.snapshot(believed.items()) for row in batch]
+        sizes[name] = site.wire.crossed - before
+        assert len(rows) == len(dict(rows))
+        assert dict(rows) == first
+    assert sizes["none"] < sizes["one"] < sizes["all"] / 4
+
+
+@pytest.mark.parametrize("equal", [(1_024,), (5, 5)])
+async def test_what_was_not_asked_about_cannot_be_as_believed(equal):
+    async def lie(request, incoming):
+        await incoming.send(SnapshotPart((), equal))
+        return Done()
+
+    control, far, _ = joined()
+    far.serve(lie)
+    async with far, control:
+        replica = RemoteReplica(Role.B, control, control, lambda *_: None, on_event=lambda _: None)
+        with pytest.raises(RemoteProtocolError):
+            [batch async for batch in replica.snapshot([(b"f", file_of(b""))])]
+
+
+async def test_nothing_is_as_believed_where_nothing_was_believed():
+    async def lie(request, incoming):
+        await incoming.send(SnapshotPart((), (0,)))
+        return Done()
+
+    control, far, _ = joined()
+    far.serve(lie)
+    async with far, control:
+        replica = RemoteReplica(Role.B, control, control, lambda *_: None, on_event=lambda _: None)
+        with pytest.raises(RemoteProtocolError):
+            await snapshot_of(replica)
+
+
+async def test_an_inventory_without_end_is_not_taken(monkeypatch):
+    monkeypatch.setattr("dirsync.replica.remote.INVENTORY_BYTES_MAX", 100_000)
+    sent = 0
+
+    async def lie(request, incoming):
+        nonlocal sent
+        while True:
+            await incoming.send(SnapshotPart(((b"f%d" % sent, file_of(b"")),)))
+            sent += 1
+
+    control, far, _ = joined()
+    far.serve(lie)
+    async with far, control:
+        replica = RemoteReplica(Role.B, control, control, lambda *_: None, on_event=lambda _: None)
+        with pytest.raises(RemoteProtocolError, match="inventory"):
+            await snapshot_of(replica)
+    assert sent < 1_000
+
+
+async def test_an_inventory_has_so_many_buckets_and_no_others(site):
+    with pytest.raises(Refusal):
+        await site.control.stream(SnapshotRequest((b"x" * 16,))).__anext__()
 
 
 async def arrived(site):

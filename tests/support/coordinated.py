@@ -70,9 +70,9 @@ class RiggedReplica(FakeReplica):
         await self._enter("reports")
         return await super().reports()
 
-    async def snapshot(self):
+    async def snapshot(self, believed=()):
         await self._enter("snapshot")
-        async for batch in super().snapshot():
+        async for batch in super().snapshot(believed):
             yield batch
             await asyncio.sleep(0)
 

@@ -112,7 +112,7 @@ class FakeReplica:
         self._taken += len(reports)
         return reports
 
-    async def snapshot(self):
+    async def snapshot(self, believed=()):
         self._check_root()
         self._reports.clear()
         rows = [(path, standing.entry) for path, standing in self._tree.items()]

@@ -185,8 +185,8 @@ class _Reached:
             reading.cancel()
             ending.cancel()
 
-    async def snapshot(self):
-        async for batch in self._replica.snapshot():
+    async def snapshot(self, believed=()):
+        async for batch in self._replica.snapshot(believed):
             yield batch
 
     async def supply(self, ref, offset):

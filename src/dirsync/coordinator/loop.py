@@ -185,7 +185,7 @@ class Coordinator:
         now = asyncio.get_running_loop().time()
         absent = self.pair.views.paths()
         self.holds.supersede(role)
-        async for batch in replica.snapshot():
+        async for batch in replica.snapshot(self.pair.believed(role)):
             for path, found in batch:
                 absent.discard(path)
                 self.pair.observe(role, path, found, now)

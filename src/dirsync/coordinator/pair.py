@@ -4,7 +4,7 @@ Holds knowledge only; the loop and the lanes act on it. The base advances here a
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
@@ -74,12 +74,15 @@ class Pair:
 
         If both replicas hold the same now, that is the new base.
         """
-        self.views.observe(role, path, found)
-        near, far = self.views.get(role, path), self.views.get(role.other, path)
-        is_agreed = near == far and role.other in self._known and not self._is_frozen(path)
-        if is_agreed and not isinstance(near, Untracked | Problem):
-            self.record(path, near)
-        if self.views.is_open(path):
+        views = self.views
+        if views.is_unchanged(path, found) and not (self._left or self.troubles or self._inline):
+            return
+        is_known = found == views.get(role.other, path) and role.other in self._known
+        if is_known and not isinstance(found, Untracked | Problem) and not self._is_frozen(path):
+            self._agree(path, found)
+        else:
+            views.observe(role, path, found)
+        if views.is_open(path):
             self.dirty.add(path)
             self._detected.setdefault(path, at_seconds)
         else:
@@ -88,8 +91,21 @@ class Pair:
             # What hindered them may be gone now, and nothing else would say so.
             self._take_up_left()
         above = parent(path)
-        if above and self.views.is_open(above):
+        if above and views.is_open(above):
             self.dirty.add(above)
+
+    def believed(self, role: Role) -> Iterator[tuple[RelPath, Observed]]:
+        """Yield what the replica is taken to hold; before its first inventory that is what the other one holds."""
+        return self.views.standing(role if len(self.views.base) else role.other)
+
+    def _agree(self, path: RelPath, entry: Entry | None) -> None:
+        """Advance the base to what both replicas hold now, in one step: a first start has nothing else to do."""
+        old = self.views.base.get(path)
+        self.views.agree(path, entry)
+        if old != entry:
+            self._count(old, -1)
+            self._count(entry, 1)
+            self._record(path, entry)
 
     def record(self, path: RelPath, entry: Entry | None) -> None:
         """Advance the base."""
@@ -118,7 +134,8 @@ class Pair:
     def _settled(self, path: RelPath) -> None:
         self.troubles.pop(path, None)
         self._detected.pop(path, None)
-        self.drop_inline(path)
+        if self._inline:
+            self.drop_inline(path)
 
     def is_agreed_content(self, digest: Digest) -> bool:
         """Return whether both replicas are known to hold this content somewhere."""

@@ -53,12 +53,30 @@ class Views:
     def record(self, path: RelPath, entry: Entry | None) -> None:
         """Advance the base. What each replica holds stays what it was."""
         present = {role: self.get(role, path) for role in Role}
-        if entry is None:
-            self.base.discard(path)
-        else:
-            self.base.set(path, entry)
+        self._set_base(path, entry)
         for role, found in present.items():
             self.observe(role, path, found)
+
+    def agree(self, path: RelPath, entry: Entry | None) -> None:
+        """Advance the base to what both replicas hold."""
+        self._set_base(path, entry)
+        for differences in self._differences.values():
+            differences.discard(path)
+        self._open.discard(path)
+
+    def is_unchanged(self, path: RelPath, found: Observed) -> bool:
+        """Return whether both replicas and the base hold this already: the common case, and the cheap one."""
+        return found is not None and path not in self._open and found == self.base.get(path)
+
+    def standing(self, role: Role) -> Iterator[tuple[RelPath, Observed]]:
+        """Yield everything that stands in the replica, as last observed; nothing may be observed meanwhile."""
+        differences = self._differences[role]
+        for path, entry in self.base.items():
+            if path not in differences:
+                yield path, entry
+        for path, (found,) in differences.items():
+            if found is not None:
+                yield path, found
 
     def children(self, role: Role, directory: RelPath) -> frozenset[RelPath]:
         """Return what lies directly in `directory` at the replica."""
@@ -82,6 +100,12 @@ class Views:
         self._differences[role] = Tree()
         for path in paths:
             self._update_open(path)
+
+    def _set_base(self, path: RelPath, entry: Entry | None) -> None:
+        if entry is None:
+            self.base.discard(path)
+        else:
+            self.base.set(path, entry)
 
     def _update_open(self, path: RelPath) -> None:
         base, a, b = self.base.get(path), self.get(Role.A, path), self.get(Role.B, path)

@@ -6,10 +6,11 @@ All paths are RelPath, so already checked. What fails for one path is a value; a
 as a whole cannot answer: Unreachable, or RootLost.
 """
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Protocol
 
-from dirsync.core.entry import Digest, Observed, Role
+from dirsync.core.entry import Digest, Role
+from dirsync.core.inventory import Row
 from dirsync.core.paths import RelPath
 from dirsync.core.reports import ContentRef, HeldName, Look, Report, Result, Step
 from dirsync.core.versions import Version
@@ -33,9 +34,10 @@ class Replica(Protocol):
         """Wait for something to report and return it, in order. One caller at a time."""
         ...
 
-    def snapshot(self) -> AsyncIterator[Sequence[tuple[RelPath, Observed]]]:
+    def snapshot(self, believed: Iterable[Row] = ()) -> AsyncIterator[Sequence[Row]]:
         """Scan, wait until what was found has settled, and yield every entry in batches.
 
+        `believed` is what the caller takes to stand here; it changes nothing but the cost where it is nearly true.
         A path that has not settled is left out: the caller must not take its absence for a deletion, and does not,
         because it is in the last batch as a Problem.
         """

@@ -14,6 +14,7 @@ from typing import Self
 
 from dirsync.core.entry import Digest, Observed, Role
 from dirsync.core.events import Emit, EventName
+from dirsync.core.inventory import Row
 from dirsync.core.paths import RelPath
 from dirsync.core.reports import ContentRef, HeldName, Look, Report, Result, Step
 from dirsync.core.versions import Version
@@ -222,7 +223,7 @@ class LocalReplica:
         """Wait for something to report and return it, in order. One caller at a time."""
         return await self._site.outbox.take()
 
-    async def snapshot(self) -> AsyncIterator[Sequence[tuple[RelPath, Observed]]]:
+    async def snapshot(self, believed: Iterable[Row] = ()) -> AsyncIterator[Sequence[Row]]:
         """Scan, wait until what was found has settled, and yield every entry in batches. Raises RootLost."""
         await self._scanning.full_unless_fresh()
         await self._settling.wait_looked()

@@ -4,23 +4,25 @@ Small things travel on `control`, content of any size on `bulk`. Holds no knowle
 valid message by message, and this file checks that each answer fits its question.
 """
 
+import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from contextlib import aclosing
 from typing import TypeVar
 
-from dirsync.core.entry import Digest, Observed, Role
+from dirsync.core.entry import Digest, Role
 from dirsync.core.events import Event
+from dirsync.core.inventory import Row, digests_of, into_buckets
 from dirsync.core.paths import RelPath
 from dirsync.core.reports import Change, ContentAt, ContentRef, HeldName, Look, Report, Result, Step
 from dirsync.core.versions import Version
 from dirsync.errors import RemoteProtocolError
-from dirsync.limits import BATCH_BYTES_MAX, CHUNK_BYTES
+from dirsync.limits import BATCH_BYTES_MAX, CHUNK_BYTES, INVENTORY_BYTES_MAX
 from dirsync.net.connection import Connection
 from dirsync.net.flow import Inflow
 from dirsync.replica.interface import Arrived, unheard
 from dirsync.replica.streams import batched
-from dirsync.replica.weights import weight_of_name, weight_of_ref, weight_of_step
+from dirsync.replica.weights import weight_of_name, weight_of_ref, weight_of_row, weight_of_step
 from dirsync.wire.messages import (
     ApplyReply,
     ApplyRequest,
@@ -104,12 +106,26 @@ class RemoteReplica:
             if reports:
                 return reports
 
-    async def snapshot(self) -> AsyncGenerator[Sequence[tuple[RelPath, Observed]], None]:
-        """Yield every entry in batches. Changes reported before are superseded, and dropped: captures come again."""
-        async with aclosing(self._control.stream(SnapshotRequest(), self._supersede)) as parts:
+    async def snapshot(self, believed: Iterable[Row] = ()) -> AsyncGenerator[Sequence[Row], None]:
+        """Yield every entry in batches. Changes reported before are superseded, and dropped: captures come again.
+
+        What is believed is not sent where the far replica has just that.
+        """
+        buckets = dict(enumerate(into_buckets(believed)))
+        digests = await asyncio.to_thread(digests_of, buckets.values()) if any(buckets.values()) else ()
+        listed = 0
+        async with aclosing(self._control.stream(SnapshotRequest(digests), self._supersede)) as parts:
             async for part in parts:
-                if entries := _expect(part, SnapshotPart).entries:
-                    yield entries
+                inventory = _expect(part, SnapshotPart)
+                for number in inventory.equal:
+                    if not digests or number not in buckets:
+                        raise RemoteProtocolError(f"bucket {number} cannot be equal: it was not asked about")
+                    yield buckets.pop(number)
+                listed += sum(map(weight_of_row, inventory.entries))
+                if listed > INVENTORY_BYTES_MAX:
+                    raise RemoteProtocolError(f"the inventory lists more than {INVENTORY_BYTES_MAX} bytes of names")
+                if inventory.entries:
+                    yield inventory.entries
 
     async def look(self, is_full: bool) -> Look:
         """Have the far replica look."""

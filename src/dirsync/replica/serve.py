@@ -5,9 +5,10 @@ Decides nothing: each request becomes one call, each report one row of a notice.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Coroutine, Sequence
 from typing import TypeVar
 
+from dirsync.core.inventory import BUCKETS, Row, digests_of, into_buckets
 from dirsync.errors import DirsyncError, ProtocolError, Refusal, Unreachable
 from dirsync.limits import BATCH_BYTES_MAX, CHUNK_BYTES, INLINE_BYTES_MAX
 from dirsync.net.calls import Incoming
@@ -99,7 +100,7 @@ class ReplicaServer:
     async def _answer(self, request: Message, incoming: Incoming) -> Message:
         match request:
             case SnapshotRequest():
-                return await self._snapshot(incoming)
+                return await self._snapshot(request.digests, incoming)
             case LookRequest():
                 return LookReply(await self._replica.look(request.is_full))
             case FetchRequest():
@@ -163,15 +164,19 @@ class ReplicaServer:
             await asyncio.wait(self._left)
             self._left = frozenset()
 
-    async def _snapshot(self, incoming: Incoming) -> Message:
+    async def _snapshot(self, believed: Sequence[bytes], incoming: Incoming) -> Message:
+        if believed and len(believed) != BUCKETS:
+            raise Refusal(f"an inventory has {BUCKETS} buckets, not {len(believed)}")
         await self._wait_left()
         # A report in the hands of the pump is older than the snapshot; captures are reported again after it.
         await self._stop_pump()
         try:
             async with closing(self._replica.snapshot()) as batches:
-                async for entries in batches:
-                    for part in batched(entries, weight_of_row, CHUNK_BYTES):
-                        await incoming.send(SnapshotPart(part))
+                if believed:
+                    await _send_differing(believed, [row async for entries in batches for row in entries], incoming)
+                else:
+                    async for entries in batches:
+                        await _send_rows(entries, incoming)
         finally:
             # Also where there is none: the far end waits for the report that the root is back.
             self._start_pump()
@@ -197,6 +202,21 @@ class ReplicaServer:
                     await control.notify(ReportsNotice(batch))
                 except (Unreachable, ProtocolError):
                     return
+
+
+async def _send_rows(rows: Sequence[Row], incoming: Incoming) -> None:
+    for part in batched(rows, weight_of_row, CHUNK_BYTES):
+        await incoming.send(SnapshotPart(part))
+
+
+async def _send_differing(believed: Sequence[bytes], rows: Sequence[Row], incoming: Incoming) -> None:
+    """Name the buckets that are as the requester believes, and send the rows of the others."""
+    buckets = await asyncio.to_thread(into_buckets, rows)
+    present = await asyncio.to_thread(digests_of, buckets)
+    equal = tuple(number for number in range(BUCKETS) if believed[number] == present[number])
+    await incoming.send(SnapshotPart((), equal))
+    differing = sorted(set(range(BUCKETS)).difference(equal))
+    await _send_rows([row for number in differing for row in buckets[number]], incoming)
 
 
 async def _received(incoming: Incoming, size: int) -> AsyncGenerator[bytes, None]:

@@ -106,14 +106,17 @@ class EventNotice:
 
 @dataclass(frozen=True, slots=True)
 class SnapshotRequest:
-    """Answered by SnapshotParts and Done."""
+    """Answered by SnapshotParts and Done. `digests` are of what the requester believes, by bucket; none: send all."""
+
+    digests: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class SnapshotPart:
-    """Part: some entries of the snapshot."""
+    """Part: some entries of the snapshot, or the buckets that are just as the requester believes."""
 
     entries: tuple[tuple[RelPath, Observed], ...]
+    equal: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
