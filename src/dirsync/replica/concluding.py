@@ -57,7 +57,10 @@ class Conclusions:
         capture = self.holds.capture_for(path)
         if capture is not None:
             self._captures[path] = capture
-        is_forced, quiet = self.unsettled.is_to_be_sampled(path, _now()), self.unsettled.quiet_state(path, _now())
+        is_forced, quiet = False, None
+        if path in self.unsettled:
+            now = _now()
+            is_forced, quiet = self.unsettled.is_to_be_sampled(path, now), self.unsettled.quiet_state(path, now)
         return Ask(path, self._site.index.get(path), is_forced, path in self._unconfirmed, capture, quiet)
 
     def tell(self, paths: Iterable[RelPath]) -> None:
