@@ -66,11 +66,13 @@ class Tree(Generic[V]):
 
     def _link(self, path: RelPath) -> None:
         while path:
-            siblings = self._children.setdefault(parent(path), set())
-            if path in siblings:
+            above = parent(path)
+            siblings = self._children.get(above)
+            if siblings is not None:  # so `above` itself is linked
+                siblings.add(path)
                 return
-            siblings.add(path)
-            path = parent(path)
+            self._children[above] = {path}
+            path = above
 
     def _unlink(self, path: RelPath) -> None:
         while path and path not in self._values and path not in self._children:
