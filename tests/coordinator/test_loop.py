@@ -134,6 +134,37 @@ async def test_first_run_in_the_middle_of_a_snapshot(tmp_path):
 
 
 @in_virtual_time
+async def test_at_a_first_meeting_the_second_is_believed_to_hold_what_the_first_does(tmp_path):
+    async with World(tmp_path) as world:
+        world.a.write(X, b"x")
+        world.b.write(X, b"x")
+        gate = world.a.gates["snapshot"] = asyncio.Event()
+        world.attach(Role.A)
+        await world.until(lambda: world.a.calls.get("snapshot"))
+        world.attach(Role.B)
+        await asyncio.sleep(10)
+        assert not world.b.calls.get("snapshot")
+        gate.set()
+        await world.settle()
+        assert world.b.believed == {X: world.a.tree()[X][0]}
+
+
+@in_virtual_time
+async def test_once_they_have_agreed_nobody_waits_for_the_comparison_of_the_other(tmp_path):
+    async with World(tmp_path) as world:
+        world.a.write(X, b"x")
+        await world.start()
+        await world.detach(Role.A)
+        await world.detach(Role.B)
+        gate = world.a.gates["snapshot"] = asyncio.Event()
+        world.attach(Role.A, Role.B)
+        await world.until(lambda: world.b.calls["snapshot"] == 2)
+        assert world.b.believed == {X: world.b.tree()[X][0]}
+        gate.set()
+        await world.settle()
+
+
+@in_virtual_time
 async def test_a_lost_root_is_waited_for_without_asking_again_and_again(tmp_path):
     async with World(tmp_path) as world:
         await world.start()

@@ -71,6 +71,7 @@ class RiggedReplica(FakeReplica):
         return await super().reports()
 
     async def snapshot(self, believed=()):
+        self.believed = dict(believed)
         await self._enter("snapshot")
         async for batch in super().snapshot(believed):
             yield batch

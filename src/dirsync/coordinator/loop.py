@@ -6,6 +6,7 @@ of the replicas is remote is not known here. What is decided is in `core`; how i
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from itertools import islice
 from typing import assert_never
@@ -45,7 +46,7 @@ class Coordinator:
         self._wake = asyncio.Event()
         self.replicas: dict[Role, FullReplica] = {}
         self.ready: set[Role] = set()
-        self.pair = Pair(self._recorded, self._is_frozen, self.ready)
+        self.pair = Pair(self._recorded, lambda path: self.holds.is_frozen(path), self.ready)  # noqa: PLW0108 (made later)
         self.holds = Holds(journal, self.pair, self.replicas, emit, held_bytes_max, self.wake)
         self.conflicts = Conflicts(archive.database, emit)
         self.lanes = {
@@ -56,6 +57,7 @@ class Coordinator:
         self._looks = Looks(self.replicas, self.ready, self._until)
         self._since: float | None = None
         self._is_comparing = False
+        self._meeting = asyncio.Lock()
         self._compared: set[Role] = set()
         self._generation = 0
         self._changed = asyncio.Condition()
@@ -149,7 +151,9 @@ class Coordinator:
         try:
             await replica.hold(self.holds.names(role))
             await self.conflicts.recover(role, replica)
-            await self._take_snapshot(role, replica)
+            # Without a base one after the other: mostly they are copies, so of the second one hardly anything is sent.
+            async with nullcontext() if self.pair.views.base else self._meeting:
+                await self._take_snapshot(role, replica)
         except RootLost as lost:
             self._pause(role, str(lost))
         else:
@@ -236,9 +240,6 @@ class Coordinator:
         self._archive.record(path, entry)
         self.holds.agreed(path, entry)
 
-    def _is_frozen(self, path: RelPath) -> bool:
-        return self.holds.is_frozen(path)
-
     def _may_act(self, path: RelPath) -> bool:
         return not self.pair.is_waiting(path) and not self.pair.is_busy(path) and self.holds.is_free(path)
 
@@ -267,8 +268,7 @@ class Coordinator:
             self.wake()
         planned = plan(views, filter(views.is_open, dirty), self._may_act, lambda path: not self.holds.is_free(path))
         for path, entry in planned.agreed:
-            if not self.holds.is_frozen(path):
-                self.pair.record(path, entry)
+            self.pair.agree(path, entry)
         for path, reason in planned.left.items():
             if reason in (Reason.PARENT, Reason.CHILDREN):
                 self.pair.leave(path)
