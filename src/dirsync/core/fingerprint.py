@@ -34,6 +34,10 @@ class Known:
         Not so where the last change is younger than the clock's granularity at the time of reading (git calls such
         an entry "racily clean"): a later write could have left the same stat behind.
         """
-        if present != self.fingerprint:
-            return False
-        return self.looked_ns - max(present.mtime_ns, present.ctime_ns) > RACY_NANOSECONDS
+        return present == self.fingerprint and self.is_beyond_doubt
+
+    @property
+    def is_beyond_doubt(self) -> bool:
+        """Whether an equal stat proves the entry: it was read long enough after its last change."""
+        before = self.fingerprint
+        return self.looked_ns - max(before.mtime_ns, before.ctime_ns) > RACY_NANOSECONDS

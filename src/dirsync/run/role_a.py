@@ -79,7 +79,7 @@ async def run_a(settings: Settings, credential: Credential, database: Database, 
         try:
             tasks.create_task(coordinator.run(), name="coordinator")
             tasks.create_task(_keep_attached(coordinator, database, replica, emit), name="replica a")
-            await announce_ready(settings, Role.A, listener.port, replica, emit)
+            tasks.create_task(announce_ready(settings, Role.A, listener.port, replica, emit), name="ready")
             await link.keep()
         finally:
             await listener.close()
@@ -155,7 +155,9 @@ class _LinkToB:
                     self._say(str(error))
             except DirsyncError as error:
                 self._say(str(error))
-            if asyncio.get_running_loop().time() - started > CONNECT_RETRY_MAX_SECONDS:
+            now = asyncio.get_running_loop().time()
+            # Both servers often start together: B is there any moment, and asking costs nothing.
+            if now - started > CONNECT_RETRY_MAX_SECONDS or now - self._apart_since < _PATIENCE_SECONDS:
                 delay = CONNECT_RETRY_FIRST_SECONDS
             await asyncio.sleep(delay)
             delay = min(delay * 2, CONNECT_RETRY_MAX_SECONDS)
