@@ -109,3 +109,15 @@ async def test_a_clean_end_leaves_nothing_unwritten(tmp_path):
         ground.writer.record(X, file("x"))
     async with Ground(tmp_path) as ground:
         assert await ground.stored() == {X: file("x")}
+
+
+@in_virtual_time
+async def test_a_base_that_equals_what_stands_is_no_second_copy(ground):
+    async with ground:
+        ground.writer.record(X, file("x"))
+        ground.writer.record(Y, file("y"))
+        await ground.writer.wait_written()
+        standing = {at("x"): file("x"), Y: file("another")}
+        base = await ground.writer.load(standing.items())
+    assert dict(base.items()) == {X: file("x"), Y: file("y")}
+    assert base.get(X) is standing[X]

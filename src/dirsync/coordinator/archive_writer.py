@@ -5,6 +5,7 @@ records them again. It never runs behind, because rows are written only for what
 """
 
 import asyncio
+from collections.abc import Iterable, Sequence
 
 from dirsync.core.entry import Entry
 from dirsync.core.events import Emit, EventName
@@ -14,6 +15,9 @@ from dirsync.errors import StateError
 from dirsync.limits import RETRY_FIRST_SECONDS, RETRY_MAX_SECONDS
 from dirsync.store import archive
 from dirsync.store.database import Database
+
+Rows = Iterable[tuple[RelPath, Entry]]
+"""Entries by path, in no order."""
 
 
 class ArchiveWriter:
@@ -28,15 +32,20 @@ class ArchiveWriter:
         self._is_written = asyncio.Event()
         self._is_written.set()
 
-    async def load(self) -> Tree[Entry]:
-        """Return the base as it was last recorded. Raises StateError."""
-        return await asyncio.to_thread(self._load)
+    async def load(self, standing: Rows = ()) -> Tree[Entry]:
+        """Return the base as it was last recorded; what equals it in `standing` is used for it, to save memory.
 
-    def _load(self) -> Tree[Entry]:
+        Raises StateError.
+        """
+        return await asyncio.to_thread(self._load, list(standing))
+
+    def _load(self, standing: Sequence[tuple[RelPath, Entry]]) -> Tree[Entry]:
+        rows = {row[0]: row for row in standing}
         base: Tree[Entry] = Tree()
         with self.database.transaction() as connection:
-            for path, entry in archive.load(connection):
-                base.set(path, entry)
+            for row in archive.load(connection):
+                there = rows.get(row[0])
+                base.set(*(there if there == row else row))
         return base
 
     def record(self, path: RelPath, entry: Entry | None) -> None:

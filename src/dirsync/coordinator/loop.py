@@ -5,13 +5,13 @@ of the replicas is remote is not known here. What is decided is in `core`; how i
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from itertools import islice
 from typing import assert_never
 
-from dirsync.coordinator.archive_writer import ArchiveWriter
+from dirsync.coordinator.archive_writer import ArchiveWriter, Rows
 from dirsync.coordinator.conflicts import Conflicts
 from dirsync.coordinator.hold_journal import HoldJournal
 from dirsync.coordinator.holds import Holds
@@ -66,13 +66,13 @@ class Coordinator:
         """Have the loop look at what is dirty."""
         self._wake.set()
 
-    async def load(self, ignored_among: Callable[[Iterable[tuple[RelPath, Entry]]], list[RelPath]]) -> None:
-        """Take up the base and the locks of the last run.
+    async def load(self, ignored_among: Callable[[Rows], list[RelPath]], standing: Rows = ()) -> None:
+        """Take up the base and the locks of the last run. `standing` is what a near replica knows already.
 
         Names that are ignored by now leave the base: not to be seen any more is no deletion, nor is to be missing when
         they are seen again.
         """
-        base = await self._archive.load()
+        base = await self._archive.load(standing)
         for path in await asyncio.to_thread(ignored_among, base.items()):
             base.discard(path)
             self._archive.record(path, None)

@@ -4,6 +4,7 @@ Every path from a disk, a peer or a client passes `parse_path` once; after that 
 Must not touch a file system: whether something stands at a path is not known here.
 """
 
+import re
 from collections.abc import Iterator
 from typing import NewType
 
@@ -11,6 +12,9 @@ from dirsync.errors import InvalidPath
 from dirsync.limits import NAME_BYTES_MAX, PATH_BYTES_MAX
 
 RelPath = NewType("RelPath", bytes)
+
+_NAME = rb"(?!\.{1,2}(?:/|\Z))[^/\0]{1,%d}" % NAME_BYTES_MAX
+_is_normal = re.compile(rb"%b(?:/%b)*" % (_NAME, _NAME)).fullmatch
 
 ROOT = RelPath(b"")
 """The directory itself. It is a parent, never the path of an entry."""
@@ -22,16 +26,19 @@ def parse_path(raw: bytes) -> RelPath:
     Raises InvalidPath for anything that is not in normal form: empty, absolute, with `.`, `..`, an empty
     component, a NUL, or longer than the limits.
     """
-    if not raw or len(raw) > PATH_BYTES_MAX:
-        raise InvalidPath(f"a path has 1 to {PATH_BYTES_MAX} bytes, this one has {len(raw)}")
-    if b"\0" in raw:
-        raise InvalidPath("a path cannot hold a NUL byte")
-    for name in raw.split(b"/"):
-        if name in (b"", b".", b".."):
-            raise InvalidPath(f"not a normal relative path: {display(raw)}")
-        if len(name) > NAME_BYTES_MAX:
-            raise InvalidPath(f"a name has at most {NAME_BYTES_MAX} bytes: {display(raw)}")
+    if len(raw) > PATH_BYTES_MAX or _is_normal(raw) is None:
+        raise InvalidPath(_complaint(raw))
     return RelPath(raw)
+
+
+def _complaint(raw: bytes) -> str:
+    if not raw or len(raw) > PATH_BYTES_MAX:
+        return f"a path has 1 to {PATH_BYTES_MAX} bytes, this one has {len(raw)}"
+    if b"\0" in raw:
+        return "a path cannot hold a NUL byte"
+    if any(len(name) > NAME_BYTES_MAX for name in raw.split(b"/")):
+        return f"a name has at most {NAME_BYTES_MAX} bytes: {display(raw)}"
+    return f"not a normal relative path: {display(raw)}"
 
 
 def parent(path: RelPath) -> RelPath:

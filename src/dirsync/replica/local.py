@@ -5,14 +5,14 @@ scanning and watching (where to look), applying, capturing, keeping, supplying, 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from dirsync.core.entry import Digest, Observed, Role
+from dirsync.core.entry import Digest, Entry, Observed, Role
 from dirsync.core.events import Emit, EventName
 from dirsync.core.inventory import Row
 from dirsync.core.paths import RelPath
@@ -211,10 +211,14 @@ class LocalReplica:
         """Return the paths that are ignored, or lie in an ignored directory."""
         return self._site.rules.hidden_among(rows)
 
+    def entries(self) -> Iterator[tuple[RelPath, Entry]]:
+        """Yield every entry as last read; nothing may be awaited meanwhile."""
+        return ((path, known.entry) for path, known in self._site.index.known.items())
+
     def _forget_ignored(self) -> None:
         """Drop what is known of ignored names: they are not ours to report, neither as there nor as gone."""
         index = self._site.index
-        for path in self.ignored_among((path, known.entry) for path, known in index.known.items()):
+        for path in self.ignored_among(self.entries()):
             index.discard(path)
 
     # Replica

@@ -68,7 +68,7 @@ async def run_a(settings: Settings, credential: Credential, database: Database, 
         ArchiveWriter(database, emit), HoldJournal(database, spool, time.time_ns), tally, emit, settings.locks_max_bytes
     )
     async with open_replica(settings, Role.A, database, emit) as replica, asyncio.TaskGroup() as tasks:
-        await coordinator.load(replica.ignored_among)
+        await coordinator.load(replica.ignored_among, replica.entries())
         link = _LinkToB(settings, credential, database, replica, coordinator, journal, tally, emit)
         requests = ClientRequests(coordinator, journal, pair_id, functools.partial(_place, settings))
         meet = functools.partial(_meet_client, pair_id)
