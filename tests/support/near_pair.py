@@ -103,7 +103,7 @@ class NearPair:
         emit, database = self._emit_for(Role.A), server.database
         journal = HoldJournal(database, Spool(self.state(Role.A) / "spool"), lambda: 1)
         server.coordinator = Coordinator(ArchiveWriter(database, emit), journal, Tally(), emit, self._held_bytes_max)
-        await server.coordinator.load(server.replica.ignored_among)
+        await server.coordinator.load(server.replica.ignored_among, server.replica.entries())
         server.start(server.coordinator.run(), "coordinator")
         server.start(attach(server.coordinator, database, server.replica, server.replica.replica_id), "attach a")
 
