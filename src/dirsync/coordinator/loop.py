@@ -216,7 +216,7 @@ class Coordinator:
             return
         self._is_comparing = True
         self._since = asyncio.get_running_loop().time()
-        self._emit(EventName.RECONCILING, None, {"files": self.pair.views.count_files()})
+        self._emit(EventName.RECONCILING, None, {"files": self.pair.views.count_files(self.pair.files)})
 
     def _take_change(self, role: Role, change: Change) -> None:
         """Note a change."""

@@ -90,9 +90,13 @@ class Views:
             known.update(differences)
         return known
 
-    def count_files(self) -> int:
-        """Return how many files and links stand at either side."""
-        return sum(any(isinstance(self.get(role, path), File | Symlink) for role in Role) for path in self.paths())
+    def count_files(self, in_base: int) -> int:
+        """Return how many files and links stand at either side, where the base has so many."""
+        files = in_base
+        for path in {path for differences in self._differences.values() for path in differences}:
+            files += any(isinstance(self.get(role, path), File | Symlink) for role in Role)
+            files -= isinstance(self.base.get(path), File | Symlink)
+        return files
 
     def forget(self, role: Role) -> None:
         """Drop what was observed of the replica: until it is observed again it counts as equal to the base."""
