@@ -23,8 +23,10 @@ from dirsync.core.reports import (
 )
 from dirsync.core.versions import Why
 from dirsync.disk import swap
-from dirsync.errors import Refusal
+from dirsync.errors import Refusal, StateError
 from dirsync.limits import INLINE_BYTES_MAX
+from dirsync.replica import applying
+from dirsync.store import given_rows
 from tests.replica.local_ground import local_ground, rel
 
 
@@ -61,6 +63,24 @@ async def test_an_apply_is_not_echoed(tmp_path):
         assert await ground.drain() == []
         assert ground.of(EventName.DETECTED) == []
         assert ground.replica.files == 40
+
+
+@pytest.mark.parametrize("failing", ["save_rows", "put"])
+async def test_what_was_staged_goes_when_the_state_cannot_be_written(tmp_path, monkeypatch, failing):
+    def fail(*_):
+        raise StateError("the disk of the state directory is full")
+
+    async with local_ground(tmp_path) as ground:
+        ground.write("a", b"old")
+        change = await ground.until("a", File)
+        await ground.replica.hold([HeldName(rel("a"), change.found)])
+        monkeypatch.setattr(applying if failing == "save_rows" else given_rows, failing, fail)
+        with pytest.raises(StateError):
+            await ground.replica.apply([Step(Action(rel("a"), change.found, a_file(b"new")), b"new")])
+        monkeypatch.undo()
+        assert os.listdir(ground.state / "staging") == []
+        assert not ground.replica._site.ground.staging._live
+        assert ground.read("a") == b"old"
 
 
 async def test_what_goes_right_after_it_was_applied_is_told_to_be_gone(tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ import asyncio
 import os
 import stat
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -17,8 +18,9 @@ from dirsync.core.plan import Action
 from dirsync.core.reports import Applied, Failed, Missing, Refused, Result, Step
 from dirsync.disk.apply import Done, Prepared, apply_batch, parents_of
 from dirsync.disk.probe import O_READ
+from dirsync.disk.reasons import reason_of
 from dirsync.disk.staging import Staged, Staging
-from dirsync.errors import DiskError, RootLost
+from dirsync.errors import DiskError, RootLost, StateError
 from dirsync.replica.keeping import Versions
 from dirsync.replica.saving import save_rows
 from dirsync.replica.settling import Settling
@@ -71,12 +73,12 @@ class Applying:
             self._settling.park(parked)
             try:
                 ground = site.ground
+                await self._save_names(paths)
                 ready = await site.threads.bulk(partial(self._prepare_all, ground, steps))
                 prepared = [each for each in ready if isinstance(each, Prepared)]
-                await self._save_names(paths)
                 if not is_own_edit and site.role is Role.A:
                     # Only there a queue goes by; B is given A's own edits, which are compared with A's present ones.
-                    await self._settling.holds.giving([_gift(each) for each in prepared])
+                    await self._note_gifts(ground, prepared)
                 swapped = await site.threads.apply(partial(self._swap, ground, prepared))
                 doubtful, changed = await self._take_note(prepared, swapped.outcomes, is_own_edit)
                 serial = site.outbox.serial  # still parked: whatever these paths were reported as, was before
@@ -103,6 +105,13 @@ class Applying:
             await self._site.threads.record(partial(save_rows, self._site.database, rows))
             self._site.index.saved(rows)
 
+    async def _note_gifts(self, ground: Ground, prepared: Sequence[Prepared]) -> None:
+        try:
+            await self._settling.holds.giving([_gift(each) for each in prepared])
+        except StateError:
+            await self._site.threads.bulk(partial(_discard, ground.staging, prepared))
+            raise
+
     def _locked_parents(self, steps: Sequence[Step]) -> set[RelPath]:
         """Return the directories that an apply may have to make writable for a moment: nobody is to see that."""
         parents: set[RelPath] = set().union(*(parents_of(step.action) for step in steps))
@@ -119,10 +128,10 @@ class Applying:
         known_source = None if action.renamed_from is None else index.get(action.renamed_from)
         try:
             staged = self._stage(ground, step)
-        except DiskError as error:
+        except (DiskError, StateError) as error:
             return Failed(str(error))
         except OSError as error:
-            return Failed(str(error.strerror))
+            return Failed(reason_of(error))
         return staged if isinstance(staged, Missing) else Prepared(action, staged, index.get(action.path), known_source)
 
     def _stage(self, ground: Ground, step: Step) -> Staged | Missing | None:
@@ -218,6 +227,15 @@ def _copy_from(staging: Staging, path: RelPath, file: File, source: int) -> Stag
         return staging.copy(path, file, source)
     finally:
         os.close(source)
+
+
+def _discard(staging: Staging, prepared: Sequence[Prepared]) -> None:
+    """Drop what was staged for nothing. What cannot be dropped now is found at the next start."""
+    with suppress(DiskError):
+        for each in prepared:
+            if each.staged is not None:
+                staging.discard(each.staged)
+        staging.tidy()
 
 
 def _result(outcome: Done | Refused | Failed, versions: dict[str, str], serial: int) -> Result:
