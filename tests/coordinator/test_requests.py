@@ -147,6 +147,20 @@ async def test_status_tells_what_is_pending_and_why(tmp_path):
 
 
 @in_virtual_time
+async def test_what_lies_below_what_cannot_be_read_waits_with_its_reason(tmp_path):
+    async with asked(tmp_path) as ground:
+        world = ground.world
+        world.b._report(Change(D, Problem("gone")))
+        world.a.write(at("d/new"), b"new")
+        await world.a.look(is_full=False)
+        status = await ground.requests.answer(StatusRequest())
+        assert [(pending.path, pending.reason) for pending in status.pending] == [
+            (D, "at B: gone"),
+            (at("d/new"), "at B: gone"),
+        ]
+
+
+@in_virtual_time
 async def test_waiting_in_vain_tells_why(tmp_path):
     async with asked(tmp_path) as ground:
         assert (await ground.requests.answer(WaitRequest(5))).is_in_sync

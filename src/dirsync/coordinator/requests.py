@@ -5,6 +5,7 @@ Reads what the coordinator knows and asks the replicas; changes nothing but thro
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from itertools import product
 from typing import TypeVar, assert_never
 
 from dirsync import __version__
@@ -13,7 +14,7 @@ from dirsync.coordinator.journal import Journal
 from dirsync.coordinator.loop import Coordinator
 from dirsync.core.entry import Directory, File, Observed, Problem, Role, Symlink, Untracked, mtime_of, size_of
 from dirsync.core.listing import Standing, composite
-from dirsync.core.paths import RelPath, display
+from dirsync.core.paths import RelPath, ancestors, display
 from dirsync.core.reports import ContentOfVersion, Look
 from dirsync.core.versions import Version
 from dirsync.errors import DirsyncError, Refusal, Unreachable
@@ -253,8 +254,8 @@ class ClientRequests:
             if path in paths:
                 return f"is being written at {role.upper()}"
         pair = self._coordinator.pair
-        for role in Role:
-            found = pair.views.get(role, path)
+        for place, role in product((path, *ancestors(path)), Role):
+            found = pair.views.get(role, place)
             if isinstance(found, Problem | Untracked):
                 return f"at {role.upper()}: {found.reason}"
         trouble = pair.troubles.get(path)
