@@ -301,6 +301,31 @@ async def test_an_address_that_is_taken(credential):
 # The end.
 
 
+async def test_who_comes_while_the_tasks_are_ending_is_turned_away(credential):
+    house, complaints = House(), []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+
+    async def come_late():
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            with pytest.raises(Unreachable):
+                await visit(house, credential)
+
+    async def end():
+        async with asyncio.TaskGroup() as tasks:
+            house.listener = await listen("127.0.0.1", 0, credential, house.meet, house.take, tasks)
+            tasks.create_task(come_late())
+            await asyncio.sleep(0)
+            raise ValueError
+
+    with pytest.raises(ExceptionGroup) as ended:
+        await end()
+    await house.listener.close()
+    assert ended.group_contains(ValueError)
+    assert not complaints
+
+
 async def test_closing_the_listener_ends_its_guests(credential):
     async with open_house(credential) as house:
         connection, _ = await visit(house, credential)

@@ -78,7 +78,13 @@ class Listener:
         transport = writer.transport
         assert isinstance(transport, asyncio.Transport)
         transport.pause_reading()
-        guest = self._tasks.create_task(self._host(writer, transport), name="guest")
+        hosting = self._host(writer, transport)
+        try:
+            guest = self._tasks.create_task(hosting, name="guest")
+        except RuntimeError:  # the tasks are ending, and with them the server: it takes nobody in any more
+            hosting.close()
+            transport.abort()
+            return
         self._guests.add(guest)
         self._strangers[guest] = transport
         guest.add_done_callback(functools.partial(self._forget, transport))
