@@ -89,7 +89,7 @@ def test_a_full_disk_is_a_disk_error(spool):
     full = os.open("/dev/full", os.O_WRONLY)
     os.dup2(full, file._fd)
     os.close(full)
-    with pytest.raises(DiskError, match="No space left"):
+    with pytest.raises(DiskError, match="no space left"):
         file.write(b"x")
     file.abandon()
     assert names(spool) == []

@@ -14,6 +14,7 @@ from pathlib import Path
 from blake3 import blake3
 
 from dirsync.core.entry import Digest
+from dirsync.disk.reasons import reason_of
 from dirsync.errors import DiskError
 from dirsync.limits import CHUNK_BYTES
 
@@ -108,7 +109,7 @@ def _errors_mapped(what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise DiskError(f"the spool cannot be {what}: {error.strerror}") from error
+        raise DiskError(f"the spool cannot be {what}: {reason_of(error)}") from error
 
 
 def _sync_directory(directory: Path) -> None:
