@@ -6,10 +6,11 @@ import signal
 import socket
 import subprocess
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 
-from tests.chaos.proxy import Proxy
 from tests.e2e.servers import SECONDS_MAX, Server, tree_of
+from tests.support.fault_proxy import FaultProxy
 
 _BIN = Path(os.sys.executable).parent
 _SIZE = 2 * 1024**3
@@ -40,11 +41,12 @@ class Ground:
         self._servers = {}
         self._said = {"a": [], "b": []}
         self._lock = threading.RLock()
+        self._exit = ExitStack()
 
     def __enter__(self):
         self.can_fill = all(list(map(self._mount, "ab")))
         ports = {role: _free_port() for role in "ab"}
-        self.proxy = Proxy(ports["b"])
+        self.proxy = self._exit.enter_context(FaultProxy(lambda: ("127.0.0.1", ports["b"])))
         for role in "ab":
             self.roots[role].mkdir()
             self.configs[role].write_text(
@@ -60,7 +62,7 @@ class Ground:
     def __exit__(self, *_):
         for role in list(self._servers):
             self.kill(role)
-        self.proxy.close()
+        self._exit.close()
         if self.can_fill:
             for role in "ab":
                 subprocess.run(["umount", "-l", self.home / f"disk_{role}"], check=True)

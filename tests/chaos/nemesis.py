@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 
 from tests.chaos.people import CAREFUL, FLAT, NESTED
+from tests.support.fault_proxy import WAYS
 
 _LONG_SECONDS = (0.1, 0.5, 2.0, 11.0)
 """How long a fault lasts; the last one is longer than the silence after which a peer counts as gone."""
@@ -91,15 +92,16 @@ class Line(_Hand):
         return [*deeds, self._full, self._full] if self._ground.can_fill else deeds
 
     def _reset(self):
-        self._ground.proxy.reset()
+        self._ground.proxy.cut("reset")
 
     def _silent(self):
-        self._ground.proxy.stall()
+        ways = self._random.choice((WAYS, WAYS, ("up",), ("down",)))
+        self._ground.proxy.stalled.update(ways)
         self._last()
-        self._ground.proxy.flow()
+        self._ground.proxy.stalled.clear()
 
     def _garbled(self):
-        self._ground.proxy.garble()
+        self._ground.proxy.corrupt_next()
 
     def _full(self):
         role = self._random.choice("ab")

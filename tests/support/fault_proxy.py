@@ -41,8 +41,10 @@ class Line:
 
 @dataclass
 class _Plan:
-    way: Way
-    at: int
+    """`way` and `at` are None for whatever is carried next."""
+
+    way: Way | None
+    at: int | None
     number: int | None
     act: Callable[[Line, bytes, int], bytes]
 
@@ -102,11 +104,11 @@ class FaultProxy:
 
     def corrupt_at(self, way: Way, at: int, number: int | None = None) -> None:
         """Flip a bit of the next connection's byte with this number."""
+        self._arm(_Plan(way, at, number, _with_flipped_bit))
 
-        def act(_: Line, piece: bytes, count: int) -> bytes:
-            return piece[:count] + bytes([piece[count] ^ 1]) + piece[count + 1 :]
-
-        self._arm(_Plan(way, at, number, act))
+    def corrupt_next(self) -> None:
+        """Flip a bit of whatever is carried next."""
+        self._arm(_Plan(None, None, None, _with_flipped_bit))
 
     def wait_happened(self) -> None:
         """Wait until what `cut_at` or `corrupt_at` asked for has happened."""
@@ -220,11 +222,15 @@ class FaultProxy:
 
     def _meddled(self, line: Line, way: Way, piece: bytes) -> bytes:
         plan = self._plan
-        if plan is None or plan.way != way or plan.number not in (None, line.number):
+        if plan is None or plan.way not in (None, way) or plan.number not in (None, line.number):
             return piece
-        count = plan.at - line.carried[way]
+        count = 0 if plan.at is None else plan.at - line.carried[way]
         if not 0 <= count < len(piece):
             return piece
         self._plan = None
         self._happened.set()
         return plan.act(line, piece, count)
+
+
+def _with_flipped_bit(_: Line, piece: bytes, count: int) -> bytes:
+    return piece[:count] + bytes([piece[count] ^ 1]) + piece[count + 1 :]
