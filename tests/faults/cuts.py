@@ -253,12 +253,14 @@ def check(machines: Machines, ledger: Ledger) -> None:
     ledger.finish(machines)
     tree = machines.settle()
     if ledger.tree is not None:
-        assert tree == ledger.tree
+        paths = tree.keys() | ledger.tree.keys()
+        differing = {path for path in paths if tree.get(path) != ledger.tree.get(path)}
+        assert not differing, {path: f"{tree.get(path)!r:.200} | {ledger.tree.get(path)!r:.200}" for path in differing}
     for role in ("a", "b"):
         assert machines.is_sound(role)
         found = machines.contents(role) | set(machines.kept(role))
         lost = ledger.contents[role] - found
         assert not lost, (role, [content[:40] for content in lost])
-        assert not list((machines.state / role / "staging").iterdir())
-        assert not list((machines.state / role / "captures").iterdir())
-    assert not list((machines.state / "a" / "spool").iterdir())
+        for area in ("staging", "captures"):
+            assert not os.listdir(machines.state / role / area), (role, area, os.listdir(machines.state / role / area))
+    assert not os.listdir(machines.state / "a" / "spool")

@@ -6,6 +6,8 @@ import os
 import shutil
 import struct
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -71,9 +73,14 @@ class Disk:
         """Take it away under those who use it: its place is empty, what is open stays open."""
         subprocess.run(["umount", "-l", self.path], check=True, capture_output=True)
 
-    def move(self, to: Path, place: Path | None = None) -> None:
-        """Have it stand somewhere else (from `place`, where that is not its own path) without anybody closing it."""
-        subprocess.run(["mount", "--move", place or self.path, to], check=True, capture_output=True)
+    @contextmanager
+    def moved(self, to: Path) -> Iterator[None]:
+        """Have it stand somewhere else meanwhile, without anybody closing it."""
+        subprocess.run(["mount", "--move", self.path, to], check=True, capture_output=True)
+        try:
+            yield
+        finally:
+            subprocess.run(["mount", "--move", to, self.path], check=True, capture_output=True)
 
     def cut(self, *, is_log_kept: bool) -> None:
         """Take its power: what is not on the disk is lost, and every call fails until it is mounted anew."""

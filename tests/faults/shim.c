@@ -138,8 +138,8 @@ static int judge(enum kind kind, int directory, const char *name, int fd)
 #define WRITING(name, ...) \
     { \
         int action = judge(WRITE, AT_FDCWD, NULL, fd); \
-        if (action == SHORT && size > 1) \
-            size /= 2; \
+        if (action == SHORT) \
+            size -= size / 2; \
         else if (action) \
             STOP(-1); \
         return real(fd, data, size __VA_ARGS__); \

@@ -45,17 +45,16 @@ def test_one_that_is_gone_is_missed_and_not_deleted(machines: Machines, inner: D
         machines.settle()
     twin = machines.home / "twin"
     twin.mkdir()
-    inner.move(twin)
-    if is_restarted:
-        machines.start_alone("b")
-    machines.waits("inner", GONE)
-    put(machines.a / "inner/added", unique("added"))
-    machines.waits("inner/added", GONE)
-    machines.goes_on("b", "more")
-    machines.goes_on("a", "more at a")
-    assert (machines.a / "inner/deep/file").exists()
-    assert list(inner.path.iterdir()) == []
-    inner.move(inner.path, twin)
+    with inner.moved(twin):
+        if is_restarted:
+            machines.start_alone("b")
+        machines.waits("inner", GONE)
+        put(machines.a / "inner/added", unique("added"))
+        machines.waits("inner/added", GONE)
+        machines.goes_on("b", "more")
+        machines.goes_on("a", "more at a")
+        assert (machines.a / "inner/deep/file").exists()
+        assert list(inner.path.iterdir()) == []
     (machines.a / "inner/added").unlink()
     tree = machines.settle()
     assert tree[b"inner/deep/file"][1] == unique("inner")
