@@ -8,6 +8,7 @@ but not reached, and the line says so.
 """
 
 import argparse
+import itertools
 import json
 import os
 import queue
@@ -50,26 +51,34 @@ class Sweep:
             thread.join()
 
     def _work(self, number: int) -> None:
-        directory = self._directory / str(number)
-        directory.mkdir()
-        words = [sys.executable, "-m", "tests.torture.worker", str(directory)]
-        with subprocess.Popen(
-            words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=self._environment, cwd=_TOP
-        ) as worker:
-            assert worker.stdin is not None
-            assert worker.stdout is not None
-            while True:
-                try:
-                    task = self._next_task()
-                except queue.Empty:
-                    break
-                worker.stdin.write(json.dumps({name: getattr(task, name) for name in Task.__slots__}) + "\n")
-                worker.stdin.flush()
-                line = worker.stdout.readline()
-                if not line:
-                    self.broken.append(task.scenario)
-                    return
-                self._note(Summary(**json.loads(line)))
+        """Have one worker after the other do what there is, a new one where the last broke down."""
+        for again in itertools.count():
+            directory = self._directory / f"{number}.{again}"
+            directory.mkdir()
+            words = [sys.executable, "-m", "tests.torture.worker", str(directory)]
+            with subprocess.Popen(
+                words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=self._environment, cwd=_TOP
+            ) as worker:
+                broken_at = self._work_with(worker)
+            if broken_at is None:
+                return
+            self.broken.append(f"{broken_at}: the worker broke down, with {worker.returncode}")
+
+    def _work_with(self, worker: "subprocess.Popen[str]") -> str | None:
+        """Give a worker the tasks one by one; return the scenario at which it broke down, None where it did not."""
+        assert worker.stdin is not None
+        assert worker.stdout is not None
+        while True:
+            try:
+                task = self._next_task()
+            except queue.Empty:
+                return None
+            worker.stdin.write(json.dumps({name: getattr(task, name) for name in Task.__slots__}) + "\n")
+            worker.stdin.flush()
+            line = worker.stdout.readline()
+            if not line:
+                return task.scenario
+            self._note(Summary(**json.loads(line)))
 
     def _next_task(self) -> Task:
         left = self._tasks.qsize()
@@ -131,7 +140,7 @@ def main() -> int:
     for name in failed:
         print(f"  make torture ONLY='{name}'")
     for name in sweep.broken:
-        print(f"  {name}: the worker broke down")
+        print(f"  {name}")
     return 1 if failed or sweep.broken else 0
 
 
