@@ -8,7 +8,7 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def user_directories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(platformdirs, "user_cache_path", lambda name: tmp_path / "cache" / name)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(platformdirs, "user_config_path", lambda name: tmp_path / "user" / name)
     monkeypatch.delenv("DIRSYNC_CONFIG", raising=False)
     monkeypatch.chdir(tmp_path)

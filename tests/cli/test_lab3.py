@@ -38,7 +38,7 @@ class Files:
         match request:
             case ListRequest():
                 files = {name: Standing(len(name), 0) for name in self.names}
-                rows = tuple(composite(files, {}, frozenset(), {}))
+                rows = tuple(composite({}, {Role.A: files}, frozenset(), {}))
                 return [ListPart(rows), ListReply(PAIR, self.unreachable)]
             case LockRequest(path) if path not in self.names:
                 return Refusal("no such file")
@@ -61,7 +61,7 @@ def test_the_listing_is_printed_and_remembered(tmp_path: Path, line: str) -> Non
     assert result.exit_code == 0, result.stderr
     assert [row.split()[0] + row.split()[-1] for row in result.stdout.splitlines()] == ["0a.txt", "1b.txt"]
     assert result.stderr == ""
-    assert recall(PAIR) == [b"a.txt", b"b.txt"]
+    assert recall(PAIR.hex()) == [b"a.txt", b"b.txt"]
 
 
 def test_n_files_are_n_lines_even_where_there_are_none(tmp_path: Path) -> None:

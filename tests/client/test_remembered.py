@@ -1,6 +1,5 @@
 from pathlib import Path
 
-import platformdirs
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -9,14 +8,13 @@ from dirsync.client.remembered import recall, remember
 from dirsync.core.paths import RelPath
 from dirsync.errors import StateError
 
-PAIR = b"\x01\x02"
+PAIR = "0102"
 
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    place = tmp_path / "cache"
-    monkeypatch.setattr(platformdirs, "user_cache_path", lambda name: place / name)
-    return place
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache"
 
 
 NAME = st.binary(min_size=1, max_size=20).filter(lambda b: not {0, 47} & set(b) and b not in {b".", b".."})
@@ -31,7 +29,7 @@ def test_what_was_remembered_is_recalled(names: list[bytes]) -> None:
 
 def test_nothing_is_recalled_of_another_pair() -> None:
     remember(PAIR, [RelPath(b"a")])
-    assert recall(b"\x03") is None
+    assert recall("03") is None
 
 
 def test_the_latest_listing_replaces_the_one_before(cache: Path) -> None:
@@ -55,7 +53,7 @@ def test_a_listing_that_cannot_be_kept_leaves_no_older_one(cache: Path, monkeypa
     def refuse(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("dirsync.client.remembered.os.replace", refuse)
+    monkeypatch.setattr("dirsync.client.cache.os.replace", refuse)
     with pytest.raises(StateError, match="No space left"):
         remember(PAIR, [RelPath(b"b")])
     assert recall(PAIR) is None

@@ -3,13 +3,24 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dirsync.core.entry import Role
+from dirsync.core.entry import Directory, Entry, File, Role, Symlink
 from dirsync.core.listing import Row, Standing, composite
 from dirsync.core.paths import RelPath, parse_path, to_text
+from tests.support.fake_replica import digest_of
 from tests.support.trees import at
 
 ONE, TWO = Standing(1, 10), Standing(2, 20)
 NONE: frozenset[RelPath] = frozenset()
+
+
+def listed(
+    a: dict[RelPath, Standing],
+    b: dict[RelPath, Standing],
+    differing: frozenset[RelPath] = NONE,
+    locked: dict[RelPath, int] | None = None,
+) -> list[Row]:
+    """List two replicas that agree on nothing."""
+    return list(composite({}, {Role.A: a, Role.B: b}, differing, locked or {}))
 
 
 def only(rows: list[Row]) -> Row:
@@ -18,35 +29,35 @@ def only(rows: list[Row]) -> Row:
 
 
 def test_empty() -> None:
-    assert composite({}, {}, NONE, {}) == []
+    assert listed({}, {}) == []
 
 
 def test_same_on_both() -> None:
-    row = only(composite({at("f"): ONE}, {at("f"): ONE}, NONE, {}))
-    assert row == Row(0, at("f"), 1, 10, (Role.A, Role.B), (ONE, ONE), False, False, 0)
+    row = only(listed({at("f"): ONE}, {at("f"): ONE}))
+    assert row == Row(at("f"), 1, 10, (Role.A, Role.B))
 
 
 def test_different_shows_a() -> None:
-    row = only(composite({at("f"): ONE}, {at("f"): TWO}, NONE, {}))
-    assert row == Row(0, at("f"), 1, 10, (Role.A, Role.B), (ONE, TWO), True, False, 0)
+    row = only(listed({at("f"): ONE}, {at("f"): TWO}))
+    assert row == Row(at("f"), 1, 10, (Role.A, Role.B), (ONE, TWO))
 
 
 def test_contents_that_differ_though_size_and_time_do_not() -> None:
-    assert only(composite({at("f"): ONE}, {at("f"): ONE}, frozenset({at("f")}), {})).is_different
+    assert only(listed({at("f"): ONE}, {at("f"): ONE}, frozenset({at("f")}))).versions == (ONE, ONE)
 
 
 def test_only_a() -> None:
-    row = only(composite({at("f"): ONE}, {}, frozenset({at("f")}), {}))
-    assert row == Row(0, at("f"), 1, 10, (Role.A,), (ONE,), False, False, 0)
+    row = only(listed({at("f"): ONE}, {}, frozenset({at("f")})))
+    assert row == Row(at("f"), 1, 10, (Role.A,))
 
 
 def test_only_b_shows_b() -> None:
-    row = only(composite({}, {at("f"): TWO}, NONE, {}))
-    assert row == Row(0, at("f"), 2, 20, (Role.B,), (TWO,), False, False, 0)
+    row = only(listed({}, {at("f"): TWO}))
+    assert row == Row(at("f"), 2, 20, (Role.B,))
 
 
 def test_locked() -> None:
-    rows = composite({at("f"): ONE, at("g"): ONE, at("h"): ONE}, {}, NONE, {at("g"): 0, at("h"): 3, at("gone"): 2})
+    rows = listed({at("f"): ONE, at("g"): ONE, at("h"): ONE}, {}, NONE, {at("g"): 0, at("h"): 3, at("gone"): 2})
     assert [(row.path, row.is_locked, row.queued) for row in rows] == [
         (at("f"), False, 0),
         (at("g"), True, 0),
@@ -58,7 +69,7 @@ def test_order_is_by_code_point() -> None:
     """Not by bytes: a byte that is not UTF-8 becomes a surrogate, which sorts below U+E000 and all beyond it."""
     names = ["A", "Z", "a", "a b", "a/b", "aa", "ä", "\udcff", "\ue000", "😀"]
     paths = [parse_path(name.encode("utf-8", "surrogateescape")) for name in names]
-    rows = composite(dict.fromkeys(reversed(paths), ONE), {}, NONE, {})
+    rows = listed(dict.fromkeys(reversed(paths), ONE), {})
     assert [to_text(row.path) for row in rows] == names
     assert [row.path for row in rows] != sorted(paths)
 
@@ -71,13 +82,33 @@ INVENTORIES = st.dictionaries(
 
 @given(INVENTORIES, INVENTORIES)
 def test_one_row_per_name(a: dict[RelPath, Standing], b: dict[RelPath, Standing]) -> None:
-    rows = composite(a, b, NONE, {})
-    assert [row.index for row in rows] == list(range(len(rows)))
+    rows = listed(a, b)
+    assert len(rows) == len({row.path for row in rows})
     assert {row.path for row in rows} == a.keys() | b.keys()
     texts = [[ord(char) for char in to_text(row.path)] for row in rows]
     assert texts == sorted(texts)
     for row in rows:
         holders = {Role.A: a, Role.B: b}
         assert row.servers == tuple(role for role in Role if row.path in holders[role])
-        assert row.versions == tuple(holders[role][row.path] for role in row.servers)
-        assert row.is_different == (len(set(row.versions)) == 2)
+        held = tuple(holders[role][row.path] for role in row.servers)
+        assert (row.size, row.mtime_ns) == held[0]
+        assert row.versions == (held if len(set(held)) == 2 else ())
+
+
+F = File(digest_of(b"f"), 3, 30, 0o644)
+AGREED: dict[RelPath, Entry] = {at("d"): Directory(0o755), at("f"): F, at("l"): Symlink(b"four", 40), at("z"): F}
+
+
+def test_what_is_agreed_stands_at_both_unless_a_replica_says_otherwise() -> None:
+    own = {Role.A: {at("f"): ONE, at("new"): TWO}, Role.B: {at("z"): None, at("d"): ONE}}
+    assert list(composite(AGREED, own, NONE, {at("l"): 2})) == [
+        Row(at("d"), 1, 10, (Role.B,)),
+        Row(at("f"), 1, 10, (Role.A, Role.B), (ONE, Standing(3, 30))),
+        Row(at("l"), 4, 40, (Role.A, Role.B), is_locked=True, queued=2),
+        Row(at("new"), 2, 20, (Role.A,)),
+        Row(at("z"), 3, 30, (Role.A,)),
+    ]
+
+
+def test_a_replica_that_is_left_out_holds_nothing() -> None:
+    assert [row.servers for row in composite(AGREED, {Role.A: {}}, NONE, {})] == [(Role.A,)] * 3

@@ -28,14 +28,20 @@ def in_utc(monkeypatch: pytest.MonkeyPatch) -> None:
     time.tzset()
 
 
+def listed(
+    a: dict[RelPath, Standing], b: dict[RelPath, Standing], locked: dict[RelPath, int] | None = None
+) -> list[Row]:
+    return list(composite({}, {Role.A: a, Role.B: b}, frozenset(), locked or {}))
+
+
 def rows(locked: dict[RelPath, int] | None = None) -> list[Row]:
     a = {RelPath(b"b.txt"): Standing(1204, T), RelPath(b"\xff\n"): Standing(0, -(10**9))}
     b = {RelPath(b"b.txt"): Standing(7, T + 10**9), RelPath(b"a/deep.txt"): Standing(5, T)}
-    return composite(a, b, frozenset(), locked or {})
+    return listed(a, b, locked)
 
 
 def test_a_listing_without_locks_has_four_columns() -> None:
-    assert listing_lines(rows()) == [
+    assert list(listing_lines(rows())) == [
         "0     5  2026-11-22 14:03:05  a/deep.txt",
         "1  1204  2026-11-22 14:03:05  b.txt",
         "2     0  1969-12-31 23:59:59  \\xff\\n",
@@ -43,7 +49,7 @@ def test_a_listing_without_locks_has_four_columns() -> None:
 
 
 def test_the_lock_column_stands_before_the_name() -> None:
-    assert listing_lines(rows({RelPath(b"b.txt"): 2, RelPath(b"a/deep.txt"): 0})) == [
+    assert list(listing_lines(rows({RelPath(b"b.txt"): 2, RelPath(b"a/deep.txt"): 0}))) == [
         "0     5  2026-11-22 14:03:05  locked    a/deep.txt",
         "1  1204  2026-11-22 14:03:05  locked+2  b.txt",
         "2     0  1969-12-31 23:59:59            \\xff\\n",
@@ -51,27 +57,27 @@ def test_the_lock_column_stands_before_the_name() -> None:
 
 
 def test_a_long_listing_says_who_holds_what() -> None:
-    assert listing_lines(rows(), is_long=True) == [
+    assert list(listing_lines(rows(), is_long=True)) == [
         "0     5  2026-11-22 14:03:05  b    a/deep.txt",
         "1  1204  2026-11-22 14:03:05  a    b.txt",
         "1     7  2026-11-22 14:03:06  b    b.txt",
         "2     0  1969-12-31 23:59:59  a    \\xff\\n",
     ]
     same = {RelPath(b"x"): Standing(1, T)}
-    assert listing_lines(composite(same, same, frozenset(), {}), is_long=True) == ["0  1  2026-11-22 14:03:05  a,b  x"]
+    assert list(listing_lines(listed(same, same), is_long=True)) == ["0  1  2026-11-22 14:03:05  a,b  x"]
 
 
 def test_an_empty_listing_is_nothing() -> None:
-    assert listing_lines([]) == []
+    assert list(listing_lines([])) == []
 
 
 def test_indexes_are_aligned() -> None:
-    many = composite({RelPath(b"%02d" % n): Standing(n, T) for n in range(11)}, {}, frozenset(), {})
+    many = listed({RelPath(b"%02d" % n): Standing(n, T) for n in range(11)}, {})
     assert [line[:2] for line in listing_lines(many)] == [f"{n:>2}" for n in range(11)]
 
 
 def test_the_listing_for_programs() -> None:
-    found = json.loads(listing_json(rows({RelPath(b"b.txt"): 2}), [Role.B]))
+    found = json.loads("".join(listing_json(rows({RelPath(b"b.txt"): 2}), [Role.B])))
     assert found == {
         "files": [
             {
@@ -104,8 +110,8 @@ def test_the_listing_for_programs() -> None:
         ],
         "unreachable": ["b"],
     }
-    assert listing_json(rows(), []).isascii()
-    assert json.loads(listing_json(rows(), [], is_long=True))["files"][1]["versions"] == [
+    assert "".join(listing_json(rows(), [])).isascii()
+    assert json.loads("".join(listing_json(rows(), [], is_long=True)))["files"][1]["versions"] == [
         {"server": "a", "size": 1204, "mtime_ns": T},
         {"server": "b", "size": 7, "mtime_ns": T + 10**9},
     ]

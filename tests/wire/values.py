@@ -48,6 +48,6 @@ def values_of(hint, name="", plain=PLAIN):
         return st.dictionaries(text, text | signed | floats | st.booleans(), max_size=4)
     if issubclass(hint, StrEnum):
         return st.sampled_from(list(hint))
-    assert is_dataclass(hint), hint
+    names = [f.name for f in fields(hint)] if is_dataclass(hint) else hint._fields
     hints = typing.get_type_hints(hint)
-    return st.builds(hint, **{f.name: values_of(hints[f.name], f.name, plain) for f in fields(hint)})
+    return st.builds(hint, **{name: values_of(hints[name], name, plain) for name in names})

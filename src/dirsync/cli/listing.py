@@ -8,8 +8,7 @@ from dirsync.client.calls import ServerA
 from dirsync.client.listing import Listing, ask_listing
 from dirsync.client.remembered import remember
 from dirsync.errors import StateError
-from dirsync.render.json import listing_json
-from dirsync.render.tables import listing_lines
+from dirsync.render.answers import listing_complaints, listing_pieces
 
 
 @click.command()
@@ -23,12 +22,10 @@ def ls(*, is_json: bool, is_long: bool) -> int:
     """
     with server_a() as server:
         reply = listing(server)
-    if is_json:
-        click.echo(listing_json(reply.rows, reply.unreachable, is_long=is_long))
-    elif reply.rows:
-        click.echo("\n".join(listing_lines(reply.rows, is_long=is_long)))
-    for role in reply.unreachable:
-        click.echo(f"lab3: server {role.upper()} cannot be reached: what only it holds is not listed", err=True)
+    pieces = listing_pieces(reply.rows, reply.unreachable, is_json=is_json, is_long=is_long)
+    click.echo("".join(pieces), nl=False)
+    for complaint in listing_complaints(reply.unreachable):
+        click.echo(f"lab3: {complaint}", err=True)
     return 1 if reply.unreachable else 0
 
 
@@ -36,7 +33,7 @@ def listing(server: ServerA) -> Listing:
     """Ask for the listing and remember it, since it is about to be shown."""
     reply = ask_listing(server)
     try:
-        remember(reply.pair_id, [row.path for row in reply.rows])
+        remember(reply.pair_id.hex(), [row.path for row in reply.rows])
     except StateError as error:
         click.echo(f"lab3: {error}; an index will mean the then current listing", err=True)
     return reply

@@ -8,10 +8,9 @@ from dirsync.cli.server_a import server_a
 from dirsync.client.calls import ServerA
 from dirsync.client.listing import ask_listing
 from dirsync.client.remembered import recall
-from dirsync.core.paths import RelPath, display
+from dirsync.core.paths import RelPath
 from dirsync.errors import Refusal
-from dirsync.render.json import locks_json
-from dirsync.render.tables import locks_lines
+from dirsync.render.answers import locked_text, locks_text, unlocked_text
 from dirsync.wire.messages import (
     LockReply,
     LockRequest,
@@ -73,28 +72,25 @@ def locks(*, is_json: bool) -> None:
     """Show the locked files and, for each, the held updates in order."""
     with server_a() as server:
         reply = server.ask(LocksRequest(), LocksReply)
-    if is_json:
-        click.echo(locks_json(reply.locks))
-    elif reply.locks:
-        click.echo("\n".join(locks_lines(reply.locks)))
+    click.echo(locks_text(reply.locks, is_json=is_json), nl=False)
 
 
 def _lock(server: ServerA, path: RelPath) -> None:
     reply = server.ask(LockRequest(path), LockReply)
-    click.echo(f"{display(path)} is locked already" if reply.was_locked else f"locked {display(path)}")
+    click.echo(locked_text(path, was_locked=reply.was_locked), nl=False)
 
 
 def _unlock(server: ServerA, path: RelPath) -> None:
     """However long the updates take: only a silent server is given up."""
     applied = server.ask(UnlockRequest(path), UnlockReply, seconds=None).applied
-    click.echo(f"unlocked {display(path)}: {applied} {'update' if applied == 1 else 'updates'} applied")
+    click.echo(unlocked_text(path, applied), nl=False)
 
 
 def _path_at(server: ServerA, index: int) -> RelPath:
-    remembered = recall(server.pair_id) if server.pair_id else None
+    remembered = recall(server.pair_id.hex()) if server.pair_id else None
     if remembered is None:
         reply = ask_listing(server)
-        remembered = recall(reply.pair_id)
+        remembered = recall(reply.pair_id.hex())
         if remembered is None:
             remembered = [row.path for row in reply.rows]
     if index >= len(remembered):

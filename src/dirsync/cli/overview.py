@@ -13,8 +13,9 @@ from dirsync.cli.options import common_options, json_option
 from dirsync.cli.server_a import server_a
 from dirsync.core.events import Event
 from dirsync.errors import Refusal
-from dirsync.render.json import event_json, status_json
-from dirsync.render.tables import escaped, status_lines
+from dirsync.render.answers import status_text
+from dirsync.render.json import event_json
+from dirsync.render.tables import escaped
 from dirsync.render.text import event_line, wants_colour
 from dirsync.wire.messages import (
     Done,
@@ -39,7 +40,7 @@ def status(*, is_json: bool) -> None:
     """Show both servers at a glance: connected, files, bytes, what is pending, locks, the last error."""
     with server_a() as server:
         reply = server.ask(StatusRequest(), StatusReply)
-    click.echo(status_json(reply) if is_json else "\n".join(status_lines(reply)))
+    click.echo(status_text(reply, is_json=is_json), nl=False)
 
 
 @click.command()

@@ -95,8 +95,9 @@ class ServerA:
     ) -> T:
         """Return the reply, handing over the parts that come before it.
 
-        `seconds` bounds the whole; None waits for as long as the server shows that it is alive, and then `on_beat` is
-        called with each of its heartbeats. Raises what the server reports, Unreachable, RemoteProtocolError.
+        `seconds` bounds the wait for the reply, or for its next part, however many there are; None waits for as long as
+        the server shows that it is alive, and then `on_beat` is called with each of its heartbeats. Raises what the
+        server reports, Unreachable, RemoteProtocolError.
         """
         deadline = None if seconds is None else time.monotonic() + seconds
         self._last_id += 2  # the dialler asks under odd numbers
@@ -110,6 +111,7 @@ class ServerA:
                 case Part(id=self._last_id, body=part):
                     if on_part is not None:
                         on_part(part)
+                    deadline = None if seconds is None else time.monotonic() + seconds
                 case Fault(id=self._last_id) as fault:
                     raise error_of(fault)
                 case _:

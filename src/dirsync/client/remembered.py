@@ -1,45 +1,45 @@
 """Owns what the last listing showed: the names by index, one file per pair in the user's cache directory.
 
-An index that a person types means what they last saw. Only names are kept: everything else is asked again.
+An index that a person types means what they last saw. Only names are kept: everything else is asked again. Imports
+next to nothing, as `dirsync.client.cache`.
 """
 
-import contextlib
-import os
-import tempfile
-from collections.abc import Sequence
-from pathlib import Path
-
-import platformdirs
-
-from dirsync.core.paths import RelPath, parse_path
+from dirsync.client.cache import cache_file, read, remove, replace
 from dirsync.errors import InvalidPath, StateError
+
+TYPE_CHECKING = False  # not from typing, which takes 5 ms
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dirsync.core.paths import RelPath
 
 _HEADER = b"dirsync listing 1"
 _SEPARATOR = b"\0"
 """The one byte that no path holds."""
 
 
-def remember(pair_id: bytes, names: Sequence[RelPath]) -> None:
-    """Keep the names of a listing, replacing the listing before it as a whole.
+def remember(pair_id: str, names: "Sequence[bytes]") -> None:
+    """Keep the names of a listing, or runs of them joined by NUL, replacing the listing before it as a whole.
 
-    Raises StateError where they cannot be kept; then no older listing is left behind to be mistaken for this one.
+    `pair_id` is in hexadecimal. Raises StateError where they cannot be kept; then no older listing is left behind to
+    be mistaken for this one.
     """
     file = _file(pair_id)
     try:
-        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        _replace(file, _SEPARATOR.join((_HEADER, *names)))
+        replace(file, _SEPARATOR.join((_HEADER, *names)))
     except OSError as error:
-        with contextlib.suppress(OSError):
-            file.unlink(missing_ok=True)
+        remove(file)
         raise StateError(f"the listing cannot be remembered in {file}: {error.strerror}") from None
 
 
-def recall(pair_id: bytes) -> list[RelPath] | None:
+def recall(pair_id: str) -> "list[RelPath] | None":
     """Return the names of the remembered listing, or None where there is none that can be read."""
-    try:
-        header, *names = _file(pair_id).read_bytes().split(_SEPARATOR)
-    except OSError:
+    from dirsync.core.paths import parse_path  # noqa: PLC0415  (not needed to remember, which has to be quick)
+
+    content = read(_file(pair_id))
+    if content is None:
         return None
+    header, *names = content.split(_SEPARATOR)
     if header != _HEADER:
         return None
     try:
@@ -48,17 +48,5 @@ def recall(pair_id: bytes) -> list[RelPath] | None:
         return None
 
 
-def _file(pair_id: bytes) -> Path:
-    return platformdirs.user_cache_path("dirsync") / f"{pair_id.hex()}.listing"
-
-
-def _replace(file: Path, content: bytes) -> None:
-    descriptor, temporary = tempfile.mkstemp(dir=file.parent, prefix=".listing-")
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(content)
-        os.replace(temporary, file)
-    except OSError:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
+def _file(pair_id: str) -> str:
+    return cache_file(f"{pair_id}.listing")

@@ -5,15 +5,15 @@ Reads what the coordinator knows and asks the replicas; changes nothing but thro
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
-from itertools import product
+from itertools import islice, product
 from typing import TypeVar, assert_never
 
 from dirsync import __version__
 from dirsync.coordinator.hold_queue import HoldQueue
 from dirsync.coordinator.journal import Journal
 from dirsync.coordinator.loop import Coordinator
-from dirsync.core.entry import Directory, File, Observed, Problem, Role, Symlink, Untracked, mtime_of, size_of
-from dirsync.core.listing import Standing, composite
+from dirsync.core.entry import Directory, File, Observed, Problem, Role, Untracked, mtime_of
+from dirsync.core.listing import Standing, composite, standing_of
 from dirsync.core.paths import RelPath, ancestors, display
 from dirsync.core.reports import ContentOfVersion, Look
 from dirsync.core.versions import Version
@@ -148,24 +148,21 @@ class ClientRequests:
         looks = await self._look_at_both()
         # Only now: a first run puts others in their place.
         views, holds = self._coordinator.pair.views, self._coordinator.holds
-        standing: dict[Role, dict[RelPath, Standing]] = {Role.A: {}, Role.B: {}}
         unreachable = tuple(role for role in Role if looks[role] is None and role is not Role.A)
+        own: dict[Role, dict[RelPath, Standing | None]] = {}
         for role in Role:
             if role in unreachable:
                 continue
-            for path in views.paths():
-                shown = _standing(views.get(role, path))
-                if shown is not None:
-                    standing[role][path] = shown
+            own[role] = {path: standing_of(found) for path, found in views.differences(role).items()}
             look = looks[role]
-            for path, unsettled in look.unsettled if look else ():
-                if unsettled is not None:
-                    standing[role][path] = unsettled
-        differing = frozenset(p for p in views.open_paths if views.get(Role.A, p) != views.get(Role.B, p))
+            own[role].update((path, seen) for path, seen in (look.unsettled if look else ()) if seen is not None)
+        differing = frozenset(p for p in views.opened() if views.get(Role.A, p) != views.get(Role.B, p))
         locked = {queue.hold.path: queue.hold.depth for queue in holds}
-        rows = composite(standing[Role.A], standing[Role.B], differing, locked)
-        for batch in _batches(rows, _ROWS_MAX):
-            yield ListPart(tuple(batch))
+        # A copy, so that all rows are of this moment although others have their turn between two parts.
+        rows = composite(dict(views.base.items()), own, differing, locked)
+        while batch := tuple(islice(rows, _ROWS_MAX)):
+            yield ListPart(batch)
+            await asyncio.sleep(0)
         yield ListReply(self._pair_id, unreachable)
 
     async def _lock(self, path: RelPath) -> LockReply:
@@ -318,15 +315,6 @@ class ClientRequests:
         if replica is None:
             raise Unreachable(f"server {role.upper()} is not connected")
         return replica
-
-
-def _standing(found: Observed) -> Standing | None:
-    """Return what a listing shows of an entry; None for what has no row."""
-    match found:
-        case File() | Symlink():
-            return Standing(size_of(found), mtime_of(found))
-        case _:
-            return None
 
 
 def _batches(items: Sequence[T], size_max: int) -> Iterable[Sequence[T]]:

@@ -78,6 +78,10 @@ class Views:
             if found is not None:
                 yield path, found
 
+    def differences(self, role: Role) -> dict[RelPath, Observed]:
+        """Return what the replica holds where that is not the base."""
+        return {path: found for path, (found,) in self._differences[role].items()}
+
     def children(self, role: Role, directory: RelPath) -> frozenset[RelPath]:
         """Return what lies directly in `directory` at the replica."""
         candidates = self.base.children(directory) | self._differences[role].children(directory)

@@ -4,15 +4,17 @@ Output is ASCII; names that are not UTF-8 hold lone surrogates, as `os.fsdecode`
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from dirsync.core.entry import Role, mtime_of, size_of
 from dirsync.core.events import Event
-from dirsync.core.listing import Row
+from dirsync.core.listing import Row, Standing
 from dirsync.core.paths import to_text
 from dirsync.core.versions import Version
 from dirsync.render.times import utc_time
 from dirsync.wire.messages import LockedName, StatusReply
+
+_ROWS_IN_PIECE = 400
 
 
 def event_json(event: Event) -> str:
@@ -20,9 +22,15 @@ def event_json(event: Event) -> str:
     return _line(event.as_dict(utc_time(event.time_ns)))
 
 
-def listing_json(rows: Sequence[Row], unreachable: Sequence[Role], *, is_long: bool = False) -> str:
-    """Return the listing; `is_long` adds to each file the `versions` its servers hold."""
-    return _line({"files": [_row(row, is_long) for row in rows], "unreachable": _roles(unreachable)})
+def listing_json(rows: Sequence[Row], unreachable: Sequence[Role], *, is_long: bool = False) -> Iterator[str]:
+    """Yield the listing in pieces of one line; `is_long` adds to each file the `versions` its servers hold."""
+    yield '{"files": ['
+    for start in range(0, len(rows), _ROWS_IN_PIECE):
+        files = _line(
+            [_row(index, row, is_long) for index, row in enumerate(rows[start : start + _ROWS_IN_PIECE], start)]
+        )
+        yield f"{', ' if start else ''}{files[1:-1]}"
+    yield f'], "unreachable": {_line(_roles(unreachable))}}}'
 
 
 def locks_json(locks: Sequence[LockedName]) -> str:
@@ -80,9 +88,9 @@ def _roles(roles: Iterable[Role]) -> list[str]:
     return [role.value for role in roles]
 
 
-def _row(row: Row, is_long: bool) -> dict[str, object]:
+def _row(index: int, row: Row, is_long: bool) -> dict[str, object]:
     result: dict[str, object] = {
-        "index": row.index,
+        "index": index,
         "name": to_text(row.path),
         "size": row.size,
         "mtime_ns": row.mtime_ns,
@@ -91,9 +99,10 @@ def _row(row: Row, is_long: bool) -> dict[str, object]:
         "queued": row.queued,
     }
     if is_long:
+        versions = row.versions or (Standing(row.size, row.mtime_ns),) * len(row.servers)
         result["versions"] = [
             {"server": role.value, "size": standing.size, "mtime_ns": standing.mtime_ns}
-            for role, standing in zip(row.servers, row.versions, strict=True)
+            for role, standing in zip(row.servers, versions, strict=True)
         ]
     return result
 

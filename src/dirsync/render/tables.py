@@ -1,35 +1,35 @@
 """Shows a client's answers as text: listing, locks, status, kept versions. Names are escaped, columns aligned."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from dirsync.core.entry import Role, size_of
 from dirsync.core.listing import Row
 from dirsync.core.paths import display
 from dirsync.core.versions import Version
-from dirsync.render.times import local_time, size_text
+from dirsync.render.times import LocalTimes, local_time, size_text
 from dirsync.wire.messages import HeldUpdate, LockedName, OpenConflict, StatusReply
 
 _GAP = "  "
 
 
-def listing_lines(rows: Sequence[Row], *, is_long: bool = False) -> list[str]:
-    """Return one line per row: index, size, time, a lock column if anything is locked, name.
+def listing_lines(rows: Sequence[Row], *, is_long: bool = False) -> Iterator[str]:
+    """Yield one line per row: index, size, time, a lock column if anything is locked, name.
 
     `is_long` adds a column with the servers that hold what the line shows, and a line for each other version.
     """
-    index_width = len(str(rows[-1].index)) if rows else 0
-    size_width = max((len(str(size)) for row in rows for size in _sizes(row, is_long)), default=0)
-    lock_width = max((len(_lock_word(row)) for row in rows), default=0)
-    lines = []
-    for row in rows:
-        lock = f"{_lock_word(row):<{lock_width}}{_GAP}" if lock_width else ""
-        for size, mtime_ns, servers in _shown_versions(row, is_long):
-            holders = f"{servers:<3}{_GAP}" if is_long else ""
-            lines.append(
-                f"{row.index:>{index_width}}{_GAP}{size:>{size_width}}{_GAP}{local_time(mtime_ns)}{_GAP}"
-                f"{lock}{holders}{display(row.path)}"
-            )
-    return lines
+    index_width = len(str(len(rows) - 1))
+    size_width = len(str(max(_sizes(rows, is_long), default=0)))
+    lock_width = max((len(_lock_word(row)) for row in rows if row.is_locked), default=0)
+    line = _GAP.join([f"%{index_width}d", f"%{size_width}d", "%s", "%s%s%s"])
+    times = LocalTimes()
+    lock = holders = ""
+    for index, row in enumerate(rows):
+        if lock_width:
+            lock = f"{_lock_word(row):<{lock_width}}{_GAP}"
+        for size, mtime_ns, servers in _shown_versions(row) if is_long else ((row.size, row.mtime_ns, ""),):
+            if is_long:
+                holders = f"{servers:<3}{_GAP}"
+            yield line % (index, size, times.text(mtime_ns), lock, holders, display(row.path))
 
 
 def locks_lines(locks: Sequence[LockedName]) -> list[str]:
@@ -93,12 +93,15 @@ def _lock_word(row: Row) -> str:
     return f"locked+{row.queued}" if row.queued else "locked"
 
 
-def _sizes(row: Row, is_long: bool) -> list[int]:
-    return [standing.size for standing in row.versions] if is_long and row.is_different else [row.size]
+def _sizes(rows: Sequence[Row], is_long: bool) -> Iterator[int]:
+    for row in rows:
+        yield row.size
+        if is_long:
+            yield from [standing.size for standing in row.versions]
 
 
-def _shown_versions(row: Row, is_long: bool) -> list[tuple[int, int, str]]:
-    if is_long and row.is_different:
+def _shown_versions(row: Row) -> list[tuple[int, int, str]]:
+    if row.versions:
         return [
             (standing.size, standing.mtime_ns, role.value)
             for role, standing in zip(row.servers, row.versions, strict=True)

@@ -1,16 +1,16 @@
 """Owns messages as bytes: the only file that speaks msgpack, and the only one where a value may be of any type.
 
-A value of a dataclass is the array of its fields; one of a union has its place in that union before them; None is
-nil. So a field may be appended, with a default, by a later minor version: an older reader ignores it, a newer one
-fills it in. Decoding believes nothing: what comes out of it satisfies every type and bound of `dirsync.wire.messages`,
-and whatever does not is a RemoteProtocolError.
+A value of a dataclass or a named tuple is the array of its fields; one of a union has its place in that union before
+them; None is nil. So a field may be appended, with a default, by a later minor version: an older reader ignores it, a
+newer one fills it in. Decoding believes nothing: what comes out of it satisfies every type and bound of
+`dirsync.wire.messages`, and whatever does not is a RemoteProtocolError.
 """
 
 import math
 import types
 import typing
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, Field, fields
+from dataclasses import MISSING, fields, is_dataclass
 from enum import StrEnum
 from operator import attrgetter
 from typing import Any
@@ -284,15 +284,23 @@ def _numbered(choices: list[Any]) -> Shape:
 
 def _record(cls: Any) -> Shape:
     hints = typing.get_type_hints(cls)
+    names, required = _members(cls)
+    shapes = [_shape(hints[name], name) for name in names]
+    return _record_writer(names, [write for write, _ in shapes]), _record_reader(cls, required, shapes)
+
+
+def _members(cls: Any) -> tuple[list[str], int]:
+    """Return the names of the fields, and how many of them have no default."""
+    if not is_dataclass(cls):
+        return list(cls._fields), len(cls._fields) - len(cls._field_defaults)
     members = fields(cls)
-    shapes = [_shape(hints[member.name], member.name) for member in members]
-    return _record_writer(members, [write for write, _ in shapes]), _record_reader(cls, members, shapes)
+    required = sum(member.default is MISSING and member.default_factory is MISSING for member in members)
+    return [member.name for member in members], required
 
 
-def _record_writer(members: tuple[Field[Any], ...], writers: list[Write | None]) -> Write:
-    if not members:
+def _record_writer(names: list[str], writers: list[Write | None]) -> Write:
+    if not names:
         return lambda _: ()
-    names = [member.name for member in members]
     special = [(place, write) for place, write in enumerate(writers) if write is not None]
     if len(names) == 1:
         get_one, write_one = attrgetter(names[0]), writers[0]
@@ -310,10 +318,9 @@ def _record_writer(members: tuple[Field[Any], ...], writers: list[Write | None])
     return write
 
 
-def _record_reader(cls: Any, members: tuple[Field[Any], ...], shapes: list[Shape]) -> Read:
+def _record_reader(cls: Any, required: int, shapes: list[Shape]) -> Read:
     readers = [read for _, read in shapes]
-    count = len(members)
-    required = sum(member.default is MISSING and member.default_factory is MISSING for member in members)
+    count = len(readers)
 
     def read(raw: Any) -> Any:
         if type(raw) is not list or len(raw) < required:
