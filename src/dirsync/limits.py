@@ -31,9 +31,9 @@ SILENCE_SECONDS = 8.0
 HANDSHAKE_SECONDS = 5.0
 CONNECT_RETRY_FIRST_SECONDS = 0.1
 CONNECT_RETRY_MAX_SECONDS = 2.0
-CONNECTIONS_MAX = 64
-"""Connections that one server has let in at a time, all peers together."""
-STRANGERS_MAX = 64
+CONNECTIONS_MAX = 150
+"""Connections that one server has let in at a time, all peers together: a hundred clients at once are answered."""
+STRANGERS_MAX = 150
 """Connections that have not proven the credential yet; one more breaks the oldest off, so nobody is kept out."""
 
 READY_SECONDS = 2.0

@@ -303,6 +303,8 @@ class End(asyncio.Transport):
 class NoCredential:
     """Stands in for the pair's credential: this network is safe."""
 
+    proof_key = b""
+
     def server_context(self):
         return None
 

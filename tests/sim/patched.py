@@ -3,7 +3,7 @@
 from contextlib import ExitStack, contextmanager
 from unittest.mock import patch
 
-from dirsync.net import dial, listen
+from dirsync.net import dial, listen, shortway
 from dirsync.replica import threads, watching
 from dirsync.run import identity
 from dirsync.store import database
@@ -20,6 +20,7 @@ def rigged(network, watcher, before_statement):
         for module, name, stand_in in (
             (dial, "_connect", connect_on(network)),
             (listen, "Listener", listener_class(network)),
+            (shortway, "is_possible", lambda _: False),
             (threads, "ThreadPoolExecutor", SimPool),
             (watching, "Watcher", watcher),
             (database, "sqlite3", SimSqlite(before_statement)),

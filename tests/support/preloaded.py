@@ -12,7 +12,16 @@ import tempfile
 import time
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload([__name__, "dirsync.cli.main", "dirsync.cli.keeping", "dirsync.cli.locking"])
+_context.set_forkserver_preload(
+    [
+        __name__,
+        "dirsync.cli.start",
+        "dirsync.cli.quick",
+        "dirsync.cli.main",
+        "dirsync.cli.keeping",
+        "dirsync.cli.locking",
+    ]
+)
 
 
 def run(words, environment, timeout):
@@ -42,6 +51,6 @@ def _live(words, environment, places):
     sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115  the streams of the parent are not ours
     sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
     sys.argv = [os.fsdecode(word) for word in words]
-    from dirsync.cli import main
+    from dirsync.cli import start
 
-    getattr(main, sys.argv[0])()
+    getattr(start, sys.argv[0])()

@@ -7,10 +7,12 @@ import click
 
 from dirsync.cli.options import Invocation
 from dirsync.client.calls import ServerA, connect
+from dirsync.client.way import Way, note_way
 from dirsync.core.entry import Role
 from dirsync.errors import CredentialError, Unreachable
 from dirsync.net.tls import Credential
 from dirsync.run.settings import Settings
+from dirsync.wire.shortway import SOCKET_NAME
 
 
 @contextmanager
@@ -33,6 +35,15 @@ def connect_to(settings: Settings) -> ServerA:
         )
     credential = Credential.load(settings.key)
     try:
-        return connect(settings.reach(Role.A), credential)
+        server = connect(settings.reach(Role.A), credential)
     except Unreachable as error:
         raise Unreachable(f"{error}; start it with `dirsync serve --role a --config {settings.path}`") from error
+    _note_short_way(settings, server.pair_id)
+    return server
+
+
+def _note_short_way(settings: Settings, pair_id: bytes) -> None:
+    """Let the next command find the short way without reading the configuration, if there is one here."""
+    socket = settings.state_of(Role.A) / SOCKET_NAME
+    if socket.exists():
+        note_way(str(settings.path), Way(str(socket), str(settings.key), pair_id.hex()))

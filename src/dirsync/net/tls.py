@@ -12,10 +12,11 @@ import re
 import secrets
 import ssl
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from dirsync.errors import CredentialError
+from dirsync.wire.shortway import proof_key
 
 CREDENTIAL_BYTES_MAX = 64 * 1024
 _CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----\n.*?-----END CERTIFICATE-----", re.DOTALL)
@@ -95,11 +96,15 @@ def _publish(temporary: Path, path: Path, content: bytes) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """A credential that was read and found good. `fingerprint` is the SHA-256 of the certificate."""
+    """A credential that was read and found good. `fingerprint` is the SHA-256 of the certificate.
+
+    `proof_key` proves it where there is no TLS (`dirsync.wire.shortway`).
+    """
 
     path: Path
     certificate: bytes
     fingerprint: bytes
+    proof_key: bytes = field(repr=False)
 
     @classmethod
     def load(cls, path: Path) -> "Credential":
@@ -107,15 +112,18 @@ class Credential:
 
         Raises CredentialError where it is missing, unreadable, malformed, or readable by others.
         """
-        text = _read_private(path)
-        found = _CERTIFICATE.findall(text)
+        content = _read_private(path)
+        found = _CERTIFICATE.findall(content.decode("ascii", "replace").replace("\r\n", "\n"))
         if len(found) != 1:
             raise CredentialError(f"{path} is not a credential: expected one certificate, found {len(found)}")
         try:
             certificate = ssl.PEM_cert_to_DER_cert(found[0])
         except ValueError as error:
             raise CredentialError(f"{path} is not a credential: {error}") from error
-        credential = cls(path, certificate, hashlib.sha256(certificate).digest())
+        secret = proof_key(content)
+        if secret is None:
+            raise CredentialError(f"{path} is not a credential: it holds no private key")
+        credential = cls(path, certificate, hashlib.sha256(certificate).digest(), secret)
         credential.client_context()
         return credential
 
@@ -151,7 +159,7 @@ class Credential:
         return context
 
 
-def _read_private(path: Path) -> str:
+def _read_private(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
             status = os.fstat(file.fileno())
@@ -162,4 +170,4 @@ def _read_private(path: Path) -> str:
         raise CredentialError(f"cannot read the credential {path}: {error.strerror or error}") from error
     if os.name == "posix" and stat.S_IMODE(status.st_mode) & 0o077:
         raise CredentialError(f"the credential {path} can be read by others; run: chmod 600 {path}")
-    return content.decode("ascii", "replace").replace("\r\n", "\n")
+    return content

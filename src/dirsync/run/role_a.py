@@ -28,6 +28,7 @@ from dirsync.net.calls import Incoming
 from dirsync.net.connection import Connection
 from dirsync.net.dial import dial
 from dirsync.net.listen import listen
+from dirsync.net.shortway import ShortWay
 from dirsync.net.tls import Credential
 from dirsync.replica.interface import FullReplica
 from dirsync.replica.local import LocalReplica
@@ -35,6 +36,7 @@ from dirsync.replica.remote import RemoteReplica
 from dirsync.run import identity
 from dirsync.run.emitting import Sink, make_emit
 from dirsync.run.parts import announce_ready, open_replica
+from dirsync.run.printed import printed
 from dirsync.run.settings import Settings
 from dirsync.run.strangers import Strangers
 from dirsync.store.database import Database
@@ -79,8 +81,10 @@ async def run_a(settings: Settings, credential: Credential, database: Database, 
         try:
             tasks.create_task(coordinator.run(), name="coordinator")
             tasks.create_task(_keep_attached(coordinator, database, replica, emit), name="replica a")
-            tasks.create_task(announce_ready(settings, Role.A, listener.port, replica, emit), name="ready")
-            await link.keep()
+            answer = functools.partial(printed, requests)
+            async with ShortWay(settings.state_of(Role.A), credential.proof_key, answer, tasks, refused):
+                tasks.create_task(announce_ready(settings, Role.A, listener.port, replica, emit), name="ready")
+                await link.keep()
         finally:
             await listener.close()
 
