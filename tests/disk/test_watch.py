@@ -187,13 +187,10 @@ def test_lost_hints_ask_for_a_scan_and_watching_goes_on(tmp_path, listening, mon
         taken = threading.Event()
         real = inotify.InotifySource._take
 
-        class Overflow:
-            mask, name, watch = 0x4000, None, None
-
         def take(self, event, hints):
             if not taken.is_set():
                 taken.set()
-                real(self, Overflow, hints)
+                real(self, (-1, inotify.IN_Q_OVERFLOW, b""), hints)
                 return
             real(self, event, hints)
 

@@ -7,29 +7,42 @@ be missing, run into limits or fail: then it says so, and watchfiles and the sca
 import errno
 import os
 import threading
+import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from dirsync.core.paths import ROOT, RelPath, join
 from dirsync.core.tree import Tree
 from dirsync.disk.hints import Hints
+from dirsync.disk.inotify_queue import (
+    IN_ATTRIB,
+    IN_CLOSE_WRITE,
+    IN_CREATE,
+    IN_DELETE,
+    IN_DELETE_SELF,
+    IN_DONT_FOLLOW,
+    IN_EXCL_UNLINK,
+    IN_IGNORED,
+    IN_ISDIR,
+    IN_MODIFY,
+    IN_MOVE_SELF,
+    IN_MOVED_FROM,
+    IN_MOVED_TO,
+    IN_ONLYDIR,
+    IN_Q_OVERFLOW,
+    IN_UNMOUNT,
+    Event,
+    InotifyQueue,
+)
 
-if TYPE_CHECKING:
-    from asyncinotify import Event, Inotify, Watch
-
-_MODIFY, _ATTRIB, _CLOSE_WRITE = 0x2, 0x4, 0x8
-_MOVED_FROM, _MOVED_TO, _CREATE, _DELETE = 0x40, 0x80, 0x100, 0x200
-_DELETE_SELF, _MOVE_SELF, _UNMOUNT, _Q_OVERFLOW, _IGNORED = 0x400, 0x800, 0x2000, 0x4000, 0x8000
-_ONLYDIR, _DONT_FOLLOW, _EXCL_UNLINK, _ISDIR = 0x1000000, 0x2000000, 0x4000000, 0x40000000
-_CHANGES = _MODIFY | _ATTRIB | _CLOSE_WRITE | _MOVED_FROM | _MOVED_TO | _CREATE | _DELETE | _DELETE_SELF | _MOVE_SELF
-_MASK = _CHANGES | _ONLYDIR | _DONT_FOLLOW | _EXCL_UNLINK
+_OF_NAMES = IN_MODIFY | IN_ATTRIB | IN_CLOSE_WRITE | IN_MOVED_FROM | IN_MOVED_TO | IN_CREATE | IN_DELETE
+_MASK = _OF_NAMES | IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR | IN_DONT_FOLLOW | IN_EXCL_UNLINK
 
 _READ_SECONDS = 0.25
 """How long one wait for events lasts: a bound for stopping where no mark can be made."""
-_READ_EVENTS = 64
-"""Full-size events of one read."""
-_BATCH_HINTS = 2_000
-"""Hints handed over at once, so that the receiver can begin while a burst goes on."""
+_BURST_SECONDS = 0.002
+_BURST_READS = 16
+"""So many reads, each so soon after the one before, are a burst: from then on events are collected for as long
+before they are read, because handing over each by itself costs more than what it leads to."""
 
 _UNWATCHABLE = (errno.ENOSPC, errno.ENOMEM, errno.EMFILE)
 
@@ -44,11 +57,11 @@ class InotifySource:
         self._marks = marks
         self._emit = emit
         self._notice = notice
-        self._inotify: Inotify | None = None
+        self._queue: InotifyQueue | None = None
         self._thread = threading.Thread(target=self._run, name="dirsync-inotify", daemon=True)
         self._stopping = threading.Event()
         self._paths: dict[int, RelPath] = {}
-        self._watches: Tree[Watch] = Tree()
+        self._watches: Tree[int] = Tree()
         self._marks_wd = 0
         self._is_limited = False
         self.is_alive = False
@@ -58,13 +71,9 @@ class InotifySource:
     def start(self) -> bool:
         """Watch every directory below, then begin to report. False where this machine has no (more) inotify."""
         try:
-            from asyncinotify import Inotify  # noqa: PLC0415 - Linux only
-        except (ImportError, OSError, AttributeError):
-            return False
-        try:
-            self._inotify = Inotify(cache_size=_READ_EVENTS, sync_timeout=_READ_SECONDS)
-            self._marks_wd = self._add(self._marks).wd
-            self._paths[self._add(self._directory).wd] = ROOT
+            self._queue = InotifyQueue()
+            self._marks_wd = self._add(self._marks)
+            self._paths[self._add(self._directory)] = ROOT
         except OSError as error:
             self._close()
             if error.errno in _UNWATCHABLE:
@@ -87,79 +96,70 @@ class InotifySource:
 
     def _close(self) -> None:
         self.is_alive = False
-        if self._inotify is not None:
-            self._inotify.close()
-            self._inotify = None
+        if self._queue is not None:
+            self._queue.close()
+            self._queue = None
 
     def _run(self) -> None:
-        assert self._inotify is not None
+        assert self._queue is not None
+        reads, last = 0, 0.0
         try:
             while not self._stopping.is_set():
-                hints = self._read(self._inotify)
+                events = self._queue.read(_READ_SECONDS)
+                now = time.monotonic()
+                reads = reads + 1 if events and now - last < 2 * _BURST_SECONDS else 0
+                last = now
+                hints = Hints()
+                for event in events:
+                    self._take(event, hints)
                 if hints:
                     self._emit(hints)
+                if reads > _BURST_READS:
+                    self._stopping.wait(_BURST_SECONDS)
         except OSError as error:
             self.is_alive = False
             self._notice(f"inotify failed ({error.strerror}): changes are found by slower means")
             self._emit(Hints(is_scan_needed=True))
 
-    def _read(self, inotify: "Inotify") -> Hints:
-        """Wait for an event, then take what else is ready."""
-        hints = Hints()
-        inotify.sync_timeout = _READ_SECONDS
-        event = inotify.sync_get()
-        inotify.sync_timeout = 0
-        while event is not None:
-            self._take(event, hints)
-            if len(hints.paths) >= _BATCH_HINTS:
-                break
-            event = inotify.sync_get()
-        return hints
-
-    def _take(self, event: "Event", hints: Hints) -> None:
-        mask = int(event.mask)
-        if mask & _Q_OVERFLOW:
+    def _take(self, event: Event, hints: Hints) -> None:
+        wd, mask, name = event
+        if mask & IN_Q_OVERFLOW:
             hints.is_scan_needed = True
             self._watch_below(ROOT)
             return
-        watch = event.watch
-        if watch is None:
+        if wd == self._marks_wd:
+            if name and mask & IN_CREATE:
+                hints.marks.add(name)
             return
-        if watch.wd == self._marks_wd:
-            if event.name is not None and mask & _CREATE:
-                hints.marks.add(os.fsencode(event.name))
-            return
-        directory = self._paths.get(watch.wd)
+        directory = self._paths.get(wd)
         if directory is None:
             return
-        if mask & _IGNORED:
-            self._forget(watch.wd, directory)
-        elif mask & (_DELETE_SELF | _MOVE_SELF | _UNMOUNT):
+        if mask & IN_IGNORED:
+            self._forget(wd, directory)
+        elif mask & (IN_DELETE_SELF | IN_MOVE_SELF | IN_UNMOUNT):
             hints.paths.add(directory)
-        elif event.name is not None:
-            self._take_name(join(directory, os.fsencode(event.name)), mask, hints)
+        elif name:
+            self._take_name(join(directory, name), mask, hints)
 
     def _take_name(self, path: RelPath, mask: int, hints: Hints) -> None:
         hints.paths.add(path)
-        if mask & _ISDIR and mask & _MOVED_FROM:
+        if mask & IN_ISDIR and mask & IN_MOVED_FROM:
             self._unwatch(path)
-        elif mask & _ISDIR and mask & (_CREATE | _MOVED_TO):
+        elif mask & IN_ISDIR and mask & (IN_CREATE | IN_MOVED_TO):
             self._watch(path)
             self._watch_below(path)
             hints.trees.add(path)
 
-    def _add(self, path: bytes) -> "Watch":
-        from asyncinotify import Mask  # noqa: PLC0415 - Linux only
-
-        assert self._inotify is not None
-        return self._inotify.add_watch(path, Mask(_MASK))
+    def _add(self, path: bytes) -> int:
+        assert self._queue is not None
+        return self._queue.add(path, _MASK)
 
     def _watch(self, path: RelPath) -> None:
         """Watch one directory; one that is gone already, or never was one, needs none."""
         if self._is_limited:
             return
         try:
-            watch = self._add(self._full(path))
+            wd = self._add(self._full(path))
         except OSError as error:
             if error.errno in _UNWATCHABLE:
                 self._is_limited = self.has_gaps = True
@@ -168,11 +168,11 @@ class InotifySource:
                     "changes in some directories are found by scanning"
                 )
             return
-        before = self._paths.get(watch.wd)
+        before = self._paths.get(wd)
         if before is not None and before != path:
             self._watches.discard(before)
-        self._paths[watch.wd] = path
-        self._watches.set(path, watch)
+        self._paths[wd] = path
+        self._watches.set(path, wd)
 
     def _watch_below(self, top: RelPath) -> None:
         """Watch each directory before it is listed, so that whatever comes later is either listed or reported."""
@@ -186,21 +186,20 @@ class InotifySource:
 
     def _unwatch(self, path: RelPath) -> None:
         """Stop watching a directory that moved away: what it would report has another name now, or is not ours."""
-        assert self._inotify is not None
+        assert self._queue is not None
         for gone in (*self._watches.descendants(path), path):
-            watch = self._watches.discard(gone)
-            if watch is not None:
-                self._paths.pop(watch.wd, None)
+            wd = self._watches.discard(gone)
+            if wd is not None:
+                self._paths.pop(wd, None)
                 try:
-                    self._inotify.rm_watch(watch)
+                    self._queue.remove(wd)
                 except OSError as error:
                     if error.errno != errno.EINVAL:  # EINVAL: the kernel has removed it with its directory
                         raise
 
     def _forget(self, wd: int, path: RelPath) -> None:
         self._paths.pop(wd, None)
-        watch = self._watches.get(path)
-        if watch is not None and watch.wd == wd:
+        if self._watches.get(path) == wd:
             self._watches.discard(path)
         self._is_limited = False
 
