@@ -148,8 +148,9 @@ class Lane:
             self._applying.update(dict.fromkeys(_paths(step.action), is_done))
         try:
             results = await target.apply(steps)
+            now = asyncio.get_running_loop().time()
             for step, result in zip(steps, results, strict=True):
-                self._learn(step.action, result)
+                self._learn(step.action, result, now)
         finally:
             is_done.set()
             for step in steps:
@@ -224,8 +225,7 @@ class Lane:
             self._pair.end(_paths(action))
         self._wake()
 
-    def _learn(self, action: Action, result: Result) -> None:
-        now = asyncio.get_running_loop().time()
+    def _learn(self, action: Action, result: Result, now: float) -> None:
         if not isinstance(result, Missing):
             self._content_wanted.discard(action.path)
         match result:

@@ -77,16 +77,16 @@ class Pair:
         views = self.views
         if views.is_unchanged(path, found) and not (self._left or self.troubles or self._inline):
             return
-        is_known = found == views.get(role.other, path) and role.other in self._known
-        if is_known and not isinstance(found, Untracked | Problem) and not self._is_frozen(path):
-            self._agree(path, found)
+        is_same = found == views.get(role.other, path) and role.other in self._known
+        if is_same and not isinstance(found, Untracked | Problem) and not self._is_frozen(path):
+            self._agreed(path, found)
         else:
             views.observe(role, path, found)
-        if views.is_open(path):
-            self.dirty.add(path)
-            self._detected.setdefault(path, at_seconds)
-        else:
-            self._settled(path)
+            if views.is_open(path):
+                self.dirty.add(path)
+                self._detected.setdefault(path, at_seconds)
+            else:
+                self._settled(path)
         if self._left:
             # What hindered them may be gone now, and nothing else would say so.
             self._take_up_left()
@@ -98,10 +98,11 @@ class Pair:
         """Yield what the replica is taken to hold; before its first inventory that is what the other one holds."""
         return self.views.standing(role if len(self.views.base) else role.other)
 
-    def _agree(self, path: RelPath, entry: Entry | None) -> None:
-        """Advance the base to what both replicas hold now, in one step: a first start has nothing else to do."""
+    def _agreed(self, path: RelPath, entry: Entry | None) -> None:
+        """Both hold this now: one step, for a first start has nothing else to do."""
         old = self.views.base.get(path)
         self.views.agree(path, entry)
+        self._settled(path)
         if old != entry:
             self._count(old, -1)
             self._count(entry, 1)
@@ -165,8 +166,8 @@ class Pair:
 
     def drop_inline(self, path: RelPath) -> None:
         """Drop kept content of `path`."""
-        for role in Role:
-            self._inline_bytes -= len(self._inline.pop((role, path), b""))
+        for key in ((Role.A, path), (Role.B, path)):
+            self._inline_bytes -= len(self._inline.pop(key, b""))
 
     def detected_seconds(self, path: RelPath, now_seconds: float) -> float:
         """Return when the change that keeps `path` open was first seen; now, where nothing does."""

@@ -21,6 +21,9 @@ class Role(StrEnum):
     A = "a"
     B = "b"
 
+    # Equal to its text, so hashed as it: what an enum has of its own is a call into Python for each look-up.
+    __hash__ = str.__hash__
+
     @property
     def other(self) -> "Role":
         """Return the far one."""

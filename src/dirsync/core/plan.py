@@ -159,7 +159,7 @@ def _is_clear(views: Views, path: RelPath, outcomes: dict[RelPath, Outcome], res
 
 def _act(views: Views, path: RelPath, outcome: Outcome, result: Plan) -> None:
     acted = False
-    for role in Role:
+    for role in (Role.A, Role.B):
         present = views.get(role, path)
         assert not isinstance(present, Untracked | Problem)
         if present != outcome.entry:

@@ -6,7 +6,7 @@ is what "in sync" means, by construction.
 
 from collections.abc import Iterator
 
-from dirsync.core.entry import Entry, File, Observed, Problem, Role, Symlink, Untracked
+from dirsync.core.entry import Entry, File, Observed, Role, Symlink, Untracked
 from dirsync.core.paths import RelPath
 from dirsync.core.tree import Tree
 
@@ -52,10 +52,10 @@ class Views:
 
     def record(self, path: RelPath, entry: Entry | None) -> None:
         """Advance the base. What each replica holds stays what it was."""
-        present = {role: self.get(role, path) for role in Role}
+        a, b = self.get(Role.A, path), self.get(Role.B, path)
         self._set_base(path, entry)
-        for role, found in present.items():
-            self.observe(role, path, found)
+        self.observe(Role.A, path, a)
+        self.observe(Role.B, path, b)
 
     def agree(self, path: RelPath, entry: Entry | None) -> None:
         """Advance the base to what both replicas hold."""
@@ -116,10 +116,9 @@ class Views:
             self.base.set(path, entry)
 
     def _update_open(self, path: RelPath) -> None:
-        base, a, b = self.base.get(path), self.get(Role.A, path), self.get(Role.B, path)
-        is_agreed = a == b == base and not isinstance(a, Untracked | Problem)
-        is_nothing = base is None and {type(a), type(b)} <= {Untracked, type(None)}
-        if is_agreed or is_nothing:
+        found = [difference[0] for tree in self._differences.values() if (difference := tree.get(path)) is not None]
+        is_nothing = all(isinstance(each, Untracked) for each in found) and path not in self.base
+        if not found or is_nothing:
             self._open.discard(path)
         else:
             self._open.add(path)

@@ -57,11 +57,11 @@ class Conclusions:
         capture = self.holds.capture_for(path)
         if capture is not None:
             self._captures[path] = capture
-        is_forced, quiet = False, None
-        if path in self.unsettled:
-            now = _now()
-            is_forced, quiet = self.unsettled.is_to_be_sampled(path, now), self.unsettled.quiet_state(path, now)
-        return Ask(path, self._site.index.get(path), is_forced, path in self._unconfirmed, capture, quiet)
+        known, must_read = self._site.index.get(path), path in self._unconfirmed
+        if path not in self.unsettled:
+            return Ask(path, known, must_read=must_read, capture=capture)
+        is_forced, quiet = self.unsettled.is_to_be_sampled(path, _now()), self.unsettled.quiet_state(path, _now())
+        return Ask(path, known, is_forced, must_read, capture, quiet)
 
     def tell(self, paths: Iterable[RelPath]) -> None:
         """Report what stands at these paths when they were looked at, even if it is not new."""
@@ -93,7 +93,7 @@ class Conclusions:
 
     async def conclude(self, ask: Ask, outcome: Outcome) -> None:
         """Draw the conclusion of one look."""
-        path, now = ask.path, _now()
+        path = ask.path
         capture = self._captures.pop(path, None)
         if self._pending.is_stale(path) or isinstance(outcome, NotYet | Large):
             self._drop(capture)
@@ -102,7 +102,7 @@ class Conclusions:
         item = self._pending.item(path)
         if isinstance(outcome, Moved):
             due = self.vanished.due(outcome.source)
-            if due is not None and due > now:
+            if due is not None and due > _now():
                 self._pending.repeat(path, due)
                 return
             outcome = outcome.settled
@@ -112,7 +112,7 @@ class Conclusions:
             case Gone():
                 await self._take_gone(path, item)
             case Unsettled():
-                self._take_unsettled(path, outcome, now)
+                self._take_unsettled(path, outcome, _now())
             case NoRoom():
                 self.holds.postpone(path)
                 self.unsettled.settled(path)

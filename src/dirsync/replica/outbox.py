@@ -18,6 +18,7 @@ from dirsync.limits import BATCH_BYTES_MAX, PENDING_INLINE_BYTES_MAX
 class _Waiting:
     report: Report
     since: float
+    serial: int = 0
 
 
 _Key = tuple[int, RelPath] | int
@@ -55,19 +56,19 @@ class Outbox:
             change = _with_content_of(before.report, change)
         if change.content is not None and self._bytes + len(change.content) > PENDING_INLINE_BYTES_MAX:
             change = replace(change, content=None)
-        self._add(key, self._numbered(change), since)
+        self._add_state(key, change, since)
 
     def capture(self, change: Change, since: float) -> None:
         """Report a captured state, after everything before it."""
         if self._is_open:
             self._number += 1
-            self._add(self._number, self._numbered(change), since)
+            self._add_state(self._number, change, since)
 
     def turn(self, report: Lost | Back) -> None:
         """Report that the root was lost or is back."""
         self._number += 1
         self._turns += 1
-        self._add(self._number, report, 0.0)
+        self._add(self._number, _Waiting(report, 0.0))
 
     def restart(self) -> None:
         """Forget the states that wait: a snapshot says them all. Before the first one no state is worth reporting.
@@ -103,20 +104,19 @@ class Outbox:
             if taken and size > BATCH_BYTES_MAX:
                 break
             keys.append(key)
-            report = waiting.report
-            taken.append(replace(report, age_ms=(now - waiting.since) * 1000) if isinstance(report, Change) else report)
+            taken.append(_as_told(waiting, now))
         for key in keys:
             self._remove(key)
         self._taken += len(taken)
         return taken
 
-    def _numbered(self, change: Change) -> Change:
+    def _add_state(self, key: _Key, change: Change, since: float) -> None:
         self.serial += 1
-        return replace(change, serial=self.serial)
+        self._add(key, _Waiting(change, since, self.serial))
 
-    def _add(self, key: _Key, report: Report, since: float) -> None:
-        self._waiting[key] = _Waiting(report, since)
-        self._bytes += _content_bytes(report)
+    def _add(self, key: _Key, waiting: _Waiting) -> None:
+        self._waiting[key] = waiting
+        self._bytes += _content_bytes(waiting.report)
         self._has_some.set()
 
     def _remove(self, key: _Key) -> None:
@@ -125,6 +125,13 @@ class Outbox:
             self._bytes -= _content_bytes(waiting.report)
             if not self._waiting:
                 self._has_some.clear()
+
+
+def _as_told(waiting: _Waiting, now: float) -> Report:
+    report = waiting.report
+    if not isinstance(report, Change):
+        return report
+    return replace(report, age_ms=(now - waiting.since) * 1000, serial=waiting.serial)
 
 
 def _with_content_of(before: Report, change: Change) -> Change:

@@ -119,21 +119,22 @@ class Watching:
             self._on_loss()
         if b"" in hints.paths:
             self._on_doubt()
-        self._settling.hint([path for raw in hints.paths if (path := self._checked(raw)) is not None])
+        paths = [path for raw in hints.paths if (path := _parsed(raw)) is not None]
+        hidden = set(self._site.rules.hidden_among((path, None) for path in paths))
+        self._settling.hint([path for path in paths if path not in hidden] if hidden else paths)
         for raw in hints.trees:
-            path = self._checked(raw)
-            if path is not None and not self._site.rules.ignores(path, True):
+            path = _parsed(raw)
+            if path is not None and not self._site.rules.hides(path) and not self._site.rules.ignores(path, True):
                 self._settling.hint_tree(path)
         for name in hints.marks:
             seen = self._marks.get(name)
             if seen is not None and not seen.done():
                 seen.set_result(None)
 
-    def _checked(self, raw: bytes) -> RelPath | None:
-        if not raw:
-            return None
-        try:
-            path = parse_path(raw)
-        except InvalidPath:
-            return None  # nothing that could be carried has such a name; a scan gives the reason
-        return None if self._site.rules.hides(path) else path
+
+def _parsed(raw: bytes) -> RelPath | None:
+    """Return the path; None for the root, and for what nothing that could be carried is called (a scan tells why)."""
+    try:
+        return parse_path(raw) if raw else None
+    except InvalidPath:
+        return None
