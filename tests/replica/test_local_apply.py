@@ -360,10 +360,10 @@ async def test_a_problem_passes(tmp_path, monkeypatch):
     async with local_ground(tmp_path) as ground:
         import dirsync.replica.looking as looking
 
-        real = looking.probe_at
-        monkeypatch.setattr(looking, "probe_at", lambda *args, **kwargs: Problem("the disk is tired"))
+        real = looking.probe
+        monkeypatch.setattr(looking, "probe", lambda *args, **kwargs: Problem("the disk is tired"))
         ground.write("a", b"1")
         await ground.until("a", Problem)
         assert ground.of(EventName.ERROR) == [(rel("a"), {"reason": "the disk is tired"})]
-        monkeypatch.setattr(looking, "probe_at", real)
+        monkeypatch.setattr(looking, "probe", real)
         await ground.until("a", File)

@@ -90,29 +90,17 @@ def probe(
         with root.parent_of(path) as (directory, name):
             return _look(directory, name, known, wishes)
     except OSError as error:
-        return unreached(error)
+        return Gone() if error.errno in _ABSENT else Problem(reason_of(error))
 
 
 def probe_at(
-    directory: int,
-    name: bytes,
-    known: Known | None,
-    *,
-    is_content_wanted: bool = False,
-    is_forced: bool = False,
-    must_read: bool = False,
-    quiet: Fingerprint | None = None,
+    directory: int, name: bytes, known: Known | None, *, is_forced: bool = False, must_read: bool = False
 ) -> Probe:
     """Look at `name` in an open directory; otherwise as `probe`."""
     try:
-        return _look(directory, name, known, _Wishes(is_content_wanted, None, is_forced, must_read, quiet))
+        return _look(directory, name, known, _Wishes(False, None, is_forced, must_read))
     except OSError as error:
-        return unreached(error)
-
-
-def unreached(error: OSError) -> Gone | Problem:
-    """Return what is to be said of a path, or of all in a directory, that could not be reached."""
-    return Gone() if error.errno in _ABSENT else Problem(reason_of(error))
+        return Gone() if error.errno in _ABSENT else Problem(reason_of(error))
 
 
 def observed(found: Probe) -> Observed:

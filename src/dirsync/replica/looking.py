@@ -7,14 +7,12 @@ import stat
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from itertools import groupby
-from operator import itemgetter
 from pathlib import Path
 
 from dirsync.core.entry import PERMISSION_BITS, Entry, File, Problem
 from dirsync.core.fingerprint import Fingerprint, Known
-from dirsync.core.paths import RelPath, name_of, parent
-from dirsync.disk.probe import Gone, Probe, Settled, lstat_at, probe, probe_at, unreached
+from dirsync.core.paths import RelPath
+from dirsync.disk.probe import Gone, Probe, Settled, lstat_at, probe
 from dirsync.disk.root import Root, fingerprint_of
 from dirsync.errors import DiskError
 from dirsync.limits import RACY_NANOSECONDS
@@ -79,13 +77,11 @@ def look_at(root: Root, asks: Sequence[Ask], vanished: Vanished, is_content_want
     """Look at each path; the outcomes are in the order of `asks`. Raises RootLost.
 
     Paths that were known come first: where one of them is gone, its file may turn up under one of the new names.
-    What lies in one directory is looked at through one descriptor of it.
     """
     batch = _Batch(root, vanished, is_content_wanted)
     outcomes: dict[RelPath, Outcome] = {}
-    ordered = sorted(((ask.known is None, parent(ask.path), ask) for ask in asks), key=itemgetter(0, 1))
-    for _, together in groupby(ordered, key=itemgetter(0, 1)):
-        batch.look_at_all([ask for _, _, ask in together], outcomes)
+    for ask in sorted(asks, key=lambda ask: ask.known is None):
+        outcomes[ask.path] = batch.look(ask)
     if any(isinstance(outcome, Gone) for outcome in outcomes.values()):
         root.verify()
     return [outcomes[ask.path] for ask in asks]
@@ -107,42 +103,16 @@ class _Batch:
         self._gone: dict[int, tuple[RelPath, Known]] = {}
         self._bytes_left = _BATCH_READ_BYTES
 
-    def look_at_all(self, asks: Sequence[Ask], outcomes: dict[RelPath, Outcome]) -> None:
-        """Look at some names of one directory."""
-        try:
-            with self._root.parent_of(asks[0].path) as (directory, _):
-                for ask in asks:
-                    outcomes[ask.path] = self._look(directory, ask)
-        except OSError as error:
-            # Said of the directory, it is true of each of them.
-            for ask in asks:
-                outcomes[ask.path] = self._noted(ask, unreached(error))
-
-    def _look(self, directory: int, ask: Ask) -> Outcome:
-        name = name_of(ask.path)
-        present = _status(directory, name)
+    def look(self, ask: Ask) -> Outcome:
+        present = _status(self._root, ask.path)
         if present is not None and stat.S_ISREG(present.mode):
             early = self._without_reading(ask, present)
             if early is not None:
                 return early
-        if ask.capture is not None:
-            return _probe_held(self._root, ask, ask.capture)
-        found = probe_at(
-            directory,
-            name,
-            ask.known,
-            is_content_wanted=self._is_content_wanted,
-            is_forced=ask.is_forced,
-            must_read=ask.must_read,
-            quiet=ask.quiet,
-        )
-        return self._noted(ask, found)
-
-    def _noted(self, ask: Ask, found: Probe) -> Probe:
-        """Take note of a file that is gone: it may turn up under another name."""
-        if isinstance(found, Gone) and ask.known is not None and isinstance(ask.known.entry, File):
+        outcome = _probe(self._root, ask, self._is_content_wanted)
+        if isinstance(outcome, Gone) and ask.known is not None and isinstance(ask.known.entry, File):
             self._gone[ask.known.fingerprint.inode] = (ask.path, ask.known)
-        return found
+        return outcome
 
     def _without_reading(self, ask: Ask, present: Fingerprint) -> Outcome | None:
         """Return what needs no reading, or no reading here; None where the file is to be read in this batch."""
@@ -175,7 +145,7 @@ def _probe(root: Root, ask: Ask, is_content_wanted: bool) -> Probe | NoRoom:
 
 
 def _probe_held(root: Root, ask: Ask, capture: Capture) -> Probe | NoRoom:
-    present = _status_of(root, ask.path)
+    present = _status(root, ask.path)
     is_last = ask.known is not None and ask.known.entry == capture.last
     if is_last and ask.known is not None and present is not None and ask.known.is_proven_by(present):
         return Settled(ask.known.entry, ask.known.fingerprint, ask.known.looked_ns, None, is_confirmed=True)
@@ -199,19 +169,11 @@ def _probe_held(root: Root, ask: Ask, capture: Capture) -> Probe | NoRoom:
     return found
 
 
-def _status(directory: int, name: bytes) -> Fingerprint | None:
-    """Return the stat of a name in an open directory; None where there is none, and the probe says why."""
-    try:
-        return fingerprint_of(lstat_at(directory, name))
-    except OSError:
-        return None
-
-
-def _status_of(root: Root, path: RelPath) -> Fingerprint | None:
+def _status(root: Root, path: RelPath) -> Fingerprint | None:
     """Return the stat of a path; None where there is none, and the probe says why."""
     try:
         with root.parent_of(path) as (directory, name):
-            return _status(directory, name)
+            return fingerprint_of(lstat_at(directory, name))
     except OSError:
         return None
 
