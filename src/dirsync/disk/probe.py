@@ -18,7 +18,7 @@ from dirsync.core.paths import RelPath
 from dirsync.disk.copying import CopyFile
 from dirsync.disk.reading import Reading, read_whole
 from dirsync.disk.reasons import reason_of
-from dirsync.disk.root import Root, fingerprint_of
+from dirsync.disk.root import Parents, Root, fingerprint_of
 from dirsync.disk.syscalls import O_BINARY, O_NOFOLLOW, O_NONBLOCK, give_back_lease, take_read_lease
 from dirsync.limits import INLINE_BYTES_MAX, MTIME_NANOSECONDS_MAX, MTIME_NANOSECONDS_MIN, RACY_NANOSECONDS
 
@@ -68,7 +68,7 @@ class _Wishes:
 
 
 def probe(
-    root: Root,
+    root: Root | Parents,
     path: RelPath,
     known: Known | None,
     *,
@@ -87,6 +87,8 @@ def probe(
     """
     wishes = _Wishes(is_content_wanted, capture_to, is_forced, must_read or capture_to is not None, quiet)
     try:
+        if isinstance(root, Parents):
+            return _look(*root.place_of(path), known, wishes)
         with root.parent_of(path) as (directory, name):
             return _look(directory, name, known, wishes)
     except OSError as error:
@@ -244,10 +246,10 @@ def _read_file(target: _Target, seen: Fingerprint) -> Probe:
             return _unsettled(seen, has_writer=False)
         raise
     try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            return _unsettled(seen, has_writer=False)
         has_writer = bool(is_open_for_writing(fd))
         before = fingerprint_of(os.fstat(fd))
+        if not stat.S_ISREG(before.mode):
+            return _unsettled(seen, has_writer=False)
         if has_writer and not target.wishes.is_forced and before != target.wishes.quiet:
             return _unsettled(before, has_writer=True)
         if target.wishes.capture_to is not None:
@@ -260,11 +262,11 @@ def _read_file(target: _Target, seen: Fingerprint) -> Probe:
 
 def _judge(target: _Target, fd: int, before: Fingerprint, reading: Reading) -> Probe:
     """Settle what was read, if it is still the same; the writer is asked for again, for it may have come since."""
-    after = fingerprint_of(os.fstat(fd))
+    # Looked at by its name: the same inode there is the very file that was read, as it is after the reading.
     named = fingerprint_of(lstat_at(target.directory, target.name))
     has_writer = bool(is_open_for_writing(fd))
     is_forced, is_quiet = target.wishes.is_forced, before == target.wishes.quiet
-    is_same = before == after == named and reading.size == before.size
+    is_same = before == named and reading.size == before.size
     if is_same and (is_forced or is_quiet or not has_writer):
         entry = File(reading.digest, before.size, _mtime(before, target.known), _mode(before, target.known))
         return Settled(entry, before, target.looked_ns, reading.content, is_confirmed=True)

@@ -20,6 +20,8 @@ from dirsync.errors import RootLost
 _MARK = b"user.dirsync.replica"
 _PIECE_BYTES_MAX = 4000
 """What goes into one system call: below PATH_MAX; longer paths are walked in pieces."""
+_PARENTS_MAX = 64
+"""Directories that a batch of looks holds open at a time."""
 _NO_MARK = frozenset(
     {errno.ENOTSUP, errno.EOPNOTSUPP, errno.EPERM, errno.EACCES, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.E2BIG}
 )
@@ -104,6 +106,11 @@ class Root:
         finally:
             os.close(fd)
 
+    def walk_to(self, path: RelPath) -> int:
+        """Return a descriptor of the directory, ROOT too, only to walk from. Raises OSError as `parent_of`."""
+        self._require_mounts(path)
+        return self._walk(path or RelPath(b"."), O_WALK)
+
     def open_directory(self, path: RelPath) -> int:
         """Return a descriptor with which the directory can be listed and synced; ROOT is allowed.
 
@@ -164,6 +171,34 @@ class Root:
                     os.close(current)
             current = below
         return current
+
+
+class Parents:
+    """The directories of one batch of looks, each walked to once and held open until `close`.
+
+    Not for changes: a directory may have been moved since, which a look learns from its own hint.
+    """
+
+    __slots__ = ("_fds", "_root")
+
+    def __init__(self, root: Root) -> None:
+        self._root = root
+        self._fds: dict[RelPath, int] = {}
+
+    def place_of(self, path: RelPath) -> tuple[int, bytes]:
+        """Return the open directory of `path`, and the last name. Raises OSError as `Root.parent_of`."""
+        above = parent(path)
+        fd = self._fds.get(above)
+        if fd is None:
+            if len(self._fds) >= _PARENTS_MAX:
+                self.close()
+            fd = self._fds[above] = self._root.walk_to(above)
+        return fd, name_of(path)
+
+    def close(self) -> None:
+        """Give the descriptors back."""
+        while self._fds:
+            os.close(self._fds.popitem()[1])
 
 
 def _pieces(path: bytes) -> Iterator[bytes]:

@@ -53,6 +53,9 @@ class Watcher:
         self._has_tried = threading.Event()
         self._has_links = False
         self._is_following = False
+        # What inotify has told since watchfiles last told something. Both read the same events, so of these watchfiles
+        # knows nothing more: to tell them twice would have every file of a burst looked at once more.
+        self._told: set[bytes] = set()
 
     @property
     def is_watching(self) -> bool:
@@ -110,6 +113,7 @@ class Watcher:
             self._interrupted.set()
 
     def _take(self, hints: Hints) -> None:
+        self._told.update(hints.paths)
         self._on_hints(hints)
 
     def _run(self) -> None:
@@ -182,6 +186,7 @@ class Watcher:
     def _note(self, seen: set[tuple[int, str]], hints: Hints) -> set[bytes]:
         """Add what watchfiles saw to `hints`; return the directories that appeared."""
         added = set()
+        told, self._told = self._told, set()
         for change, text in seen:
             if text.startswith(self._marks + os.sep):
                 if not self._inotify.is_alive:
@@ -191,6 +196,8 @@ class Watcher:
             hints.paths.add(path)
             if change == 1 and path and is_directory(text):
                 added.add(path)
+        if self._inotify.is_alive and not self._inotify.has_gaps:
+            hints.paths -= told
         hints.trees |= added
         return added if self._has_links or not self._inotify.is_alive else set()
 

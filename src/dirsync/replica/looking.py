@@ -13,7 +13,7 @@ from dirsync.core.entry import PERMISSION_BITS, Entry, File, Problem
 from dirsync.core.fingerprint import Fingerprint, Known
 from dirsync.core.paths import RelPath
 from dirsync.disk.probe import Gone, Probe, Settled, lstat_at, probe
-from dirsync.disk.root import Root, fingerprint_of
+from dirsync.disk.root import Parents, Root, fingerprint_of
 from dirsync.errors import DiskError
 from dirsync.limits import RACY_NANOSECONDS
 
@@ -78,10 +78,14 @@ def look_at(root: Root, asks: Sequence[Ask], vanished: Vanished, is_content_want
 
     Paths that were known come first: where one of them is gone, its file may turn up under one of the new names.
     """
-    batch = _Batch(root, vanished, is_content_wanted)
+    parents = Parents(root)
+    batch = _Batch(parents, vanished, is_content_wanted)
     outcomes: dict[RelPath, Outcome] = {}
-    for ask in sorted(asks, key=lambda ask: ask.known is None):
-        outcomes[ask.path] = batch.look(ask)
+    try:
+        for ask in sorted(asks, key=lambda ask: ask.known is None):
+            outcomes[ask.path] = batch.look(ask)
+    finally:
+        parents.close()
     if any(isinstance(outcome, Gone) for outcome in outcomes.values()):
         root.verify()
     return [outcomes[ask.path] for ask in asks]
@@ -89,27 +93,31 @@ def look_at(root: Root, asks: Sequence[Ask], vanished: Vanished, is_content_want
 
 def look_alone(root: Root, ask: Ask, is_content_wanted: bool) -> Probe | NoRoom:
     """Look at one path, however large. Raises RootLost."""
-    outcome = _probe(root, ask, is_content_wanted)
+    parents = Parents(root)
+    try:
+        outcome = _probe(parents, ask, is_content_wanted)
+    finally:
+        parents.close()
     if isinstance(outcome, Gone):
         root.verify()
     return outcome
 
 
 class _Batch:
-    def __init__(self, root: Root, vanished: Vanished, is_content_wanted: bool) -> None:
-        self._root = root
+    def __init__(self, parents: Parents, vanished: Vanished, is_content_wanted: bool) -> None:
+        self._parents = parents
         self._vanished = vanished
         self._is_content_wanted = is_content_wanted
         self._gone: dict[int, tuple[RelPath, Known]] = {}
         self._bytes_left = _BATCH_READ_BYTES
 
     def look(self, ask: Ask) -> Outcome:
-        present = _status(self._root, ask.path)
+        present = _status(self._parents, ask.path)
         if present is not None and stat.S_ISREG(present.mode):
             early = self._without_reading(ask, present)
             if early is not None:
                 return early
-        outcome = _probe(self._root, ask, self._is_content_wanted)
+        outcome = _probe(self._parents, ask, self._is_content_wanted)
         if isinstance(outcome, Gone) and ask.known is not None and isinstance(ask.known.entry, File):
             self._gone[ask.known.fingerprint.inode] = (ask.path, ask.known)
         return outcome
@@ -130,11 +138,11 @@ class _Batch:
         return None
 
 
-def _probe(root: Root, ask: Ask, is_content_wanted: bool) -> Probe | NoRoom:
+def _probe(parents: Parents, ask: Ask, is_content_wanted: bool) -> Probe | NoRoom:
     if ask.capture is not None:
-        return _probe_held(root, ask, ask.capture)
+        return _probe_held(parents, ask, ask.capture)
     return probe(
-        root,
+        parents,
         ask.path,
         ask.known,
         is_content_wanted=is_content_wanted,
@@ -144,8 +152,8 @@ def _probe(root: Root, ask: Ask, is_content_wanted: bool) -> Probe | NoRoom:
     )
 
 
-def _probe_held(root: Root, ask: Ask, capture: Capture) -> Probe | NoRoom:
-    present = _status(root, ask.path)
+def _probe_held(parents: Parents, ask: Ask, capture: Capture) -> Probe | NoRoom:
+    present = _status(parents, ask.path)
     is_last = ask.known is not None and ask.known.entry == capture.last
     if is_last and ask.known is not None and present is not None and ask.known.is_proven_by(present):
         return Settled(ask.known.entry, ask.known.fingerprint, ask.known.looked_ns, None, is_confirmed=True)
@@ -153,7 +161,7 @@ def _probe_held(root: Root, ask: Ask, capture: Capture) -> Probe | NoRoom:
         return NoRoom()
     try:
         found = probe(
-            root,
+            parents,
             ask.path,
             ask.known,
             is_content_wanted=True,
@@ -169,11 +177,10 @@ def _probe_held(root: Root, ask: Ask, capture: Capture) -> Probe | NoRoom:
     return found
 
 
-def _status(root: Root, path: RelPath) -> Fingerprint | None:
+def _status(parents: Parents, path: RelPath) -> Fingerprint | None:
     """Return the stat of a path; None where there is none, and the probe says why."""
     try:
-        with root.parent_of(path) as (directory, name):
-            return fingerprint_of(lstat_at(directory, name))
+        return fingerprint_of(lstat_at(*parents.place_of(path)))
     except OSError:
         return None
 
