@@ -306,7 +306,7 @@ blocks = st.lists(st.one_of(st.integers(1, 150_000).map(bytes), st.binary(min_si
 @given(parts=blocks)
 def test_what_is_written_sparse_reads_the_same(tmp_path_factory: pytest.TempPathFactory, parts: list[bytes]) -> None:
     path = tmp_path_factory.getbasetemp() / "sparse"
-    fd = os.open(path, os.O_RDWR | os.O_CREAT)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
     try:
         writer = SparseWriter(fd)
         for part in parts:

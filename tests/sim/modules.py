@@ -101,8 +101,8 @@ class SimLibc:
 
     def syscall(self, number, directory, path, how, _size):
         """openat2 only."""
-        assert number.value == _OPENAT2
-        return self._call(self._openat2, directory.value, path.value, how._obj)
+        assert number == _OPENAT2
+        return self._call(self._openat2, directory, path, how)
 
     def _renameat2(self, source, source_name, target, target_name, flags):
         if not self.has_renameat2:

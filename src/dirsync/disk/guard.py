@@ -24,7 +24,7 @@ from dirsync.disk.probe import (
     probe_at,
 )
 from dirsync.disk.root import fingerprint_of
-from dirsync.disk.syscalls import O_HANDLE, has_read_lease, take_read_lease
+from dirsync.disk.syscalls import O_HANDLE, O_NOFOLLOW, has_read_lease, take_read_lease
 from dirsync.limits import UNSETTLED_QUIET_SECONDS
 
 _QUIET_NANOSECONDS = int(UNSETTLED_QUIET_SECONDS * 1e9)
@@ -110,17 +110,29 @@ def held_still(directory: int, name: bytes) -> Iterator[Still]:
 
     So only for a few system calls. A program that had it open before is not kept out: then nothing is proven.
     """
-    if stat.S_ISLNK(lstat_at(directory, name).st_mode):
-        yield Still(None)
-        return
-    try:
-        fd = os.open(name, O_READ, dir_fd=directory)
-    except PermissionError:
-        fd = os.open(name, O_HANDLE, dir_fd=directory)
+    fd = _opened_still(directory, name)
     try:
         yield Still(fd)
     finally:
-        os.close(fd)  # gives the lease back
+        if fd is not None:
+            os.close(fd)  # gives the lease back
+
+
+def _opened_still(directory: int, name: bytes) -> int | None:
+    """Open what stands there; None for a link."""
+    try:
+        if O_NOFOLLOW or not _is_link(directory, name):
+            return os.open(name, O_READ, dir_fd=directory)
+    except PermissionError:
+        return os.open(name, O_HANDLE, dir_fd=directory)
+    except OSError:
+        if not _is_link(directory, name):
+            raise
+    return None
+
+
+def _is_link(directory: int, name: bytes) -> bool:
+    return stat.S_ISLNK(lstat_at(directory, name).st_mode)
 
 
 def _is_quiet(status: os.stat_result) -> bool:

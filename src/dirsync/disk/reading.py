@@ -23,15 +23,20 @@ def digest_of(content: bytes) -> Digest:
 
 
 class SparseWriter:
-    """Writes a content from an offset on; blocks that are all zero become holes. Raises OSError."""
+    """Writes a content to an empty file, or goes on at an offset; blocks that are all zero become holes.
 
-    __slots__ = ("_fd", "offset")
+    What lies beyond the offset is dropped. Raises OSError.
+    """
 
-    def __init__(self, fd: int, offset: int = 0) -> None:
-        if os.fstat(fd).st_size > offset:
-            os.ftruncate(fd, offset)
+    __slots__ = ("_end", "_fd", "offset")
+
+    def __init__(self, fd: int, offset: int | None = None) -> None:
+        self._end = 0 if offset is None else os.fstat(fd).st_size
         self._fd = fd
-        self.offset = offset
+        self.offset = offset or 0
+        if self._end > self.offset:
+            os.ftruncate(fd, self.offset)
+            self._end = self.offset
 
     def write(self, content: bytes) -> None:
         """Append every byte of `content`."""
@@ -49,7 +54,7 @@ class SparseWriter:
 
         Never truncates without need: ext4 takes that for a careless replacement and writes the file out on close.
         """
-        if os.fstat(self._fd).st_size != self.offset:
+        if self._end != self.offset:
             os.ftruncate(self._fd, self.offset)
 
     def _write_out(self, content: bytes, start: int, end: int) -> None:
@@ -61,6 +66,7 @@ class SparseWriter:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             view = view[written:]
             at += written
+            self._end = at
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
 from pathlib import Path
 
 from dirsync.core.entry import Digest, File, Symlink
@@ -72,6 +73,7 @@ class Staging:
         with mapped():
             self._area = StagingArea(root, state)
         self._lock = threading.Lock()
+        self._numbers = count(int(secrets.token_hex(4), 16))  # tells names of the same content apart
         self._live: dict[bytes, Digest] = {}  # every name that is in use; guarded by the lock
         self._receiving: set[Digest] = set()  # guarded by the lock
 
@@ -173,7 +175,7 @@ class Staging:
         Fine where it was swapped in already; what may stand under its name by then is not ours and stays.
         """
         with mapped():
-            for name in (staged.name, staged.swap_name):
+            for name in (staged.name, staged.swap_name) if staged.name in self._live else ():
                 with suppress(FileNotFoundError):
                     if lstat_at(staged.directory, name).st_ino == staged.inode:
                         self._drop(staged.directory, name)
@@ -182,7 +184,7 @@ class Staging:
     def reserve(self, path: RelPath) -> tuple[int, bytes]:
         """Return a directory and a free name in it, for what is taken out of the tree at `path`. See `release`."""
         with mapped(), self._lock:
-            name = _name(path, _NO_DIGEST)
+            name = self._name(path, _NO_DIGEST)
             self._live[name] = _NO_DIGEST
             return self._area.opened(), name
 
@@ -225,7 +227,7 @@ class Staging:
     @contextmanager
     def _new(self, path: RelPath, digest: Digest) -> Iterator[tuple[int, bytes]]:
         """Give out a fresh name, and take it back with what stands there if the block fails."""
-        name = _OURS + _name(path, digest)
+        name = _OURS + self._name(path, digest)
         with mapped():
             with self._lock:
                 directory = self._area.opened()
@@ -235,6 +237,9 @@ class Staging:
             except OSError:
                 self._drop(directory, name)
                 raise
+
+    def _name(self, path: RelPath, digest: Digest) -> bytes:
+        return b"%s-%s-%08x" % (path_hash(path), digest.hex().encode(), next(self._numbers))
 
     def _staged(self, directory: int, name: bytes, digest: Digest) -> Staged:
         status = lstat_at(directory, name)
@@ -296,10 +301,6 @@ def mapped() -> Iterator[None]:
         yield
     except OSError as error:
         raise DiskError(reason_of(error)) from error
-
-
-def _name(path: RelPath, digest: Digest) -> bytes:
-    return b"%s-%s-%s" % (path_hash(path), digest.hex().encode(), secrets.token_hex(4).encode())
 
 
 def _is_received(name: bytes) -> bool:

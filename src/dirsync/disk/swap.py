@@ -14,7 +14,7 @@ from dirsync.core.paths import RelPath
 from dirsync.core.reports import Failed, Refused
 from dirsync.core.versions import Why
 from dirsync.disk import syscalls
-from dirsync.disk.guard import Still, check, check_absent, held_still, is_same, observe
+from dirsync.disk.guard import Still, check, held_still, is_same, observe
 from dirsync.disk.kept import Kept, KeptArea
 from dirsync.disk.metadata import known_after
 from dirsync.disk.probe import lstat_at
@@ -49,9 +49,6 @@ class Swapper:
 
     def place(self, place: Place, staged: Staged, intended: Entry) -> Swapped | Refused:
         """Put what was staged where nothing stands."""
-        refused = check_absent(*place, None)
-        if refused is not None:
-            return refused
         with held_still(staged.directory, staged.name) as still:
             ours = fingerprint_of(lstat_at(staged.directory, staged.name))
             try:

@@ -41,7 +41,13 @@ class _OpenHow(ctypes.Structure):
 
 @functools.cache
 def _libc() -> ctypes.CDLL | None:
-    return ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+    if sys.platform != "linux":
+        return None
+    libc = ctypes.CDLL(None, use_errno=True)
+    # It is called for openat2 only; to convert each argument anew would take longer than the call.
+    libc.syscall.argtypes = [ctypes.c_long, ctypes.c_int, ctypes.c_char_p, ctypes.POINTER(_OpenHow), ctypes.c_size_t]
+    libc.syscall.restype = ctypes.c_long
+    return libc
 
 
 def _raise_errno() -> None:
@@ -90,20 +96,17 @@ def _has_openat2() -> bool:
     return True
 
 
+@functools.cache
+def _how_beneath(flags: int) -> _OpenHow:
+    """Return how to open without following any link. Only read, by the kernel, so shared by all threads."""
+    return _OpenHow(flags | os.O_CLOEXEC, 0, _RESOLVE_BENEATH | _RESOLVE_NO_SYMLINKS | _RESOLVE_NO_MAGICLINKS)
+
+
 def _openat2(directory: int, path: bytes, flags: int) -> int:
-    libc = _libc()
+    libc, how = _libc(), _how_beneath(flags)
     assert libc is not None
-    how = _OpenHow(flags | os.O_CLOEXEC, 0, _RESOLVE_BENEATH | _RESOLVE_NO_SYMLINKS | _RESOLVE_NO_MAGICLINKS)
     while True:
-        result = int(
-            libc.syscall(
-                ctypes.c_long(_SYS_OPENAT2),
-                ctypes.c_int(directory),
-                ctypes.c_char_p(path),
-                ctypes.byref(how),
-                ctypes.c_size_t(ctypes.sizeof(how)),
-            )
-        )
+        result = int(libc.syscall(_SYS_OPENAT2, directory, path, how, ctypes.sizeof(how)))
         if result >= 0:
             return result
         # EAGAIN: a rename elsewhere kept the kernel from proving that the path stays beneath; EINTR as everywhere.
