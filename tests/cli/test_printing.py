@@ -76,3 +76,25 @@ def test_an_output_that_is_full_or_closed_is_no_error(path: str | None) -> None:
 def test_nowhere_to_print_is_quiet() -> None:
     with Notifications(None, line) as notifications:
         notifications.emit(event(1))
+
+
+def test_what_waits_is_printed_in_one_write(pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    _, writer = pipe
+    has_begun, may_go_on = threading.Event(), threading.Event()
+    writes: list[bytes] = []
+
+    def slow_line(event: Event) -> str:
+        has_begun.set()
+        may_go_on.wait()
+        return line(event)
+
+    monkeypatch.setattr("dirsync.cli.printing.os.write", lambda _, data: writes.append(data) or len(data))
+    with open(writer, "w", encoding="ascii") as stream, Notifications(stream, slow_line) as notifications:
+        notifications.emit(event(1))
+        has_begun.wait()
+        notifications.emit(event(2))
+        notifications.emit(event(3))
+        may_go_on.set()
+        notifications._is_ending = True
+        notifications._thread.join()
+    assert writes == [b"1 \\xe4\n", b"2 \\xe4\n3 \\xe4\n"]

@@ -28,6 +28,13 @@ class ViewsMachine(RuleBasedStateMachine):
         self.present[role][path] = found
 
     @rule(path=st.sampled_from(PATHS), entry=st.sampled_from([*ENTRIES, None]))
+    def agree(self, path: RelPath, entry: Entry | None) -> None:
+        self.views.agree(path, entry)
+        self.base[path] = entry
+        for present in self.present.values():
+            present[path] = entry
+
+    @rule(path=st.sampled_from(PATHS), entry=st.sampled_from([*ENTRIES, None]))
     def record(self, path: RelPath, entry: Entry | None) -> None:
         self.views.record(path, entry)
         self.base[path] = entry

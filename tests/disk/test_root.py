@@ -7,8 +7,10 @@ import pytest
 from dirsync.core.paths import ROOT, RelPath
 from dirsync.disk import root as root_module
 from dirsync.disk import syscalls
-from dirsync.disk.root import Root
+from dirsync.disk.probe import Settled
+from dirsync.disk.root import Parents, Root
 from dirsync.errors import RootLost
+from dirsync.replica.looking import Ask, look_at
 from tests.disk.bench import Bench
 
 
@@ -131,3 +133,30 @@ def test_the_mark(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "getxattr", refuse)
     assert not bench.root.write_mark(b"id")
     assert bench.root.read_mark() is None
+
+
+def test_a_batch_of_looks_walks_to_each_directory_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = [RelPath(b"d/%d" % number) for number in range(5)] + [RelPath(b"e/f")]
+    for path in paths:
+        bench.make(path.decode())
+    walked: list[bytes] = []
+    real = root_module.open_beneath
+    monkeypatch.setattr(
+        root_module, "open_beneath", lambda fd, path, flags: (walked.append(path), real(fd, path, flags))[1]
+    )
+    outcomes = look_at(bench.root, [Ask(path, None) for path in paths], lambda _: None, is_content_wanted=False)
+    assert all(isinstance(outcome, Settled) for outcome in outcomes)
+    assert walked == [b"d", b"e"]
+
+
+def test_a_batch_of_looks_holds_few_directories_open(bench: Bench) -> None:
+    paths = [RelPath(b"d%d/f" % number) for number in range(200)]
+    for path in paths:
+        bench.make(path.decode())
+    parents = Parents(bench.root)
+    before = len(os.listdir("/proc/self/fd"))
+    for path in paths:
+        assert os.stat(parents.place_of(path)[1], dir_fd=parents.place_of(path)[0]).st_size == 3
+        assert len(os.listdir("/proc/self/fd")) <= before + 64
+    parents.close()
+    assert len(os.listdir("/proc/self/fd")) == before

@@ -14,6 +14,7 @@ import pytest
 
 from dirsync.disk import inotify, watch
 from dirsync.disk.hints import Hints
+from dirsync.disk.inotify_queue import IN_CLOSE_WRITE, IN_CREATE, IN_IGNORED, InotifyQueue
 from dirsync.disk.watch import Watcher
 
 PATIENCE_SECONDS = 20
@@ -269,3 +270,41 @@ def test_it_stops_quickly_and_leaves_no_thread(listening):
             pass
     # watchfiles gives its own two back a moment after it was closed
     assert len(os.listdir("/proc/self/fd")) < descriptors + 10
+
+
+def test_watchfiles_does_not_repeat_what_inotify_told(tmp_path):
+    watcher = Watcher(tmp_path, tmp_path / "marks", lambda _: None, lambda _: None)
+    seen = {(2, str(tmp_path / "told")), (2, str(tmp_path / "untold"))}
+
+    def repeated() -> set[bytes]:
+        hints = Hints()
+        watcher._take(Hints(paths={b"told"}))
+        watcher._note(seen, hints)
+        return hints.paths
+
+    watcher._inotify.is_alive = True
+    assert repeated() == {b"untold"}
+    watcher._inotify.has_gaps = True
+    assert repeated() == {b"told", b"untold"}
+    watcher._inotify.is_alive = watcher._inotify.has_gaps = False
+    assert repeated() == {b"told", b"untold"}
+
+
+def test_the_queue_tells_each_event_with_its_watch_and_name(tmp_path):
+    try:
+        queue = InotifyQueue()
+    except OSError:
+        pytest.skip("no inotify here")
+    root = os.fsencode(tmp_path)
+    one = queue.add(root, IN_CREATE | IN_CLOSE_WRITE)
+    assert queue.read(0) == []
+    (tmp_path / "a name of seventeen").write_text("1")
+    (tmp_path / "b").touch()
+    assert queue.read(PATIENCE_SECONDS) == [
+        (one, mask, name) for name in (b"a name of seventeen", b"b") for mask in (IN_CREATE, IN_CLOSE_WRITE)
+    ]
+    queue.remove(one)
+    assert queue.read(PATIENCE_SECONDS) == [(one, IN_IGNORED, b"")]
+    with pytest.raises(FileNotFoundError):
+        queue.add(root + b"/none", IN_CREATE)
+    queue.close()
