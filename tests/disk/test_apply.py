@@ -3,7 +3,7 @@ import os
 import stat
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -736,3 +736,26 @@ def test_any_state_follows_any_other(bench: Bench, history: list[tuple[str, byte
 def test_the_swaps_go_through_the_wrappers() -> None:
     """The tests above act between check and swap by way of this module attribute."""
     assert swap.syscalls is syscalls
+
+
+def _synced_by(monkeypatch: pytest.MonkeyPatch, apply: Callable[[], object]) -> list[str]:
+    """Return the names of what is synced during an apply, in order."""
+    names: list[str] = []
+    real = os.fsync
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", lambda fd: (names.append(os.readlink(f"/proc/self/fd/{fd}")), real(fd))[1])
+        apply()
+    return [os.path.basename(name) for name in names]
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="asks Linux for the names of descriptors")
+def test_only_what_an_apply_changed_is_synced(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.at("d").mkdir()
+    new = bench.prepare("d/f", None, file_entry(b"new"), b"new")
+    assert new.staged is not None
+    assert _synced_by(monkeypatch, lambda: bench.apply(new)) == [os.fsdecode(new.staged.name), "d"]
+    newer = bench.prepare("d/g", bench.make("d/g"), file_entry(b"newer"), b"newer")
+    assert newer.staged is not None
+    synced = _synced_by(monkeypatch, lambda: bench.apply(newer))
+    assert synced[0] == os.fsdecode(newer.staged.name)
+    assert {"d", "staging", "versions"} < set(synced)

@@ -66,7 +66,7 @@ MUTANTS = (
     Mutant(
         "kept versions not synced",
         "dirsync.disk.apply",
-        "                self._kept.sync()\n                errors",
+        "                if self._stepper.kept:\n                    self._kept.sync()\n                errors",
         "                errors",
         needs=_has_power_cuts,
     ),

@@ -149,19 +149,25 @@ class _Run:
             return Failed(str(error))
 
     def _make_names_durable(self, outcomes: list[Outcome]) -> list[Outcome]:
-        """Sync what the steps touched; a step whose names are not durable has failed, as far as anybody is told."""
+        """Sync what the steps touched; a step whose names are not durable has failed, as far as anybody is told.
+
+        Where nothing was kept, what a cut brings back of the staging area's names is our own, and the start drops it.
+        """
         if not self._stepper.kept and not any(isinstance(each, Done) for each in outcomes):
             return outcomes
         errors: dict[RelPath, OSError] = {}
         common: OSError | None = None
         try:
             if self._is_synced_singly:
-                self._kept.sync()
+                if self._stepper.kept:
+                    self._kept.sync()
                 errors = sync_directories(self._root, set().union(*map(_touched, self._prepared)))
-                self._staging.sync()
+                if self._stepper.kept:
+                    self._staging.sync()
             else:
                 sync_file_system(self._root.fd)
-                self._kept.sync()
+                if self._stepper.kept:
+                    self._kept.sync()
         except OSError as error:
             common = error
         return [
