@@ -429,7 +429,7 @@ async def test_what_is_said_of_an_upload_is_what_has_arrived(site):
     wanted, told, sent = file_of(LARGE), [], []
     is_open, real = asyncio.Event(), site.fake.put
 
-    async def slowly(digest, size, offset, chunks):
+    async def slowly(digest, size, offset, chunks, base=None):
         async def held():
             async for chunk in chunks:
                 yield chunk

@@ -98,7 +98,7 @@ class RiggedReplica(FakeReplica):
         await self._enter("stage")
         return await super().stage(digest, size)
 
-    async def put(self, digest, size, offset, chunks, arrived=unheard):
+    async def put(self, digest, size, offset, chunks, arrived=unheard, base=None):
         await self._enter("put")
         return await super().put(digest, size, offset, chunks, arrived)
 

@@ -141,7 +141,9 @@ class FakeReplica:
     async def stage(self, digest, size):
         return len(self._staged.get(digest, b""))
 
-    async def put(self, digest, size, offset, chunks, arrived=unheard):
+    async def put(self, digest, size, offset, chunks, arrived=unheard, base=None):
+        if base is not None:
+            raise Refusal("no base is kept here")
         staged = self._staged.setdefault(digest, bytearray())
         if offset > len(staged):
             raise Refusal("there is a gap before that")
@@ -165,6 +167,20 @@ class FakeReplica:
             if not isinstance(result, Applied):
                 broken.add(step.action.path)
         return results
+
+    # Comparing: contents are sent whole from here.
+
+    async def manifest(self, digest):
+        return None
+
+    async def knows(self, digest):
+        return False
+
+    async def learn(self, digest, manifest):
+        pass
+
+    def differences(self, ref, offset, base):
+        return self.supply(ref, offset)
 
     # Holding.
 

@@ -10,6 +10,7 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import assert_never
 
+from dirsync.coordinator.bringing import Content, bring
 from dirsync.coordinator.conflicts import Conflicts
 from dirsync.coordinator.pair import Pair, Trouble
 from dirsync.coordinator.report_ages import ReportAges
@@ -23,7 +24,6 @@ from dirsync.core.reports import Applied, ContentAt, Failed, Missing, Refused, R
 from dirsync.errors import DirsyncError, Refusal, RootLost, Unreachable
 from dirsync.limits import BATCH_ACTIONS_MAX, BATCH_BYTES_MAX, INLINE_BYTES_MAX
 from dirsync.replica.interface import FullReplica
-from dirsync.replica.streams import closing
 
 _APPLIES_MAX = 3
 """Batches under way at a time: one is brought over, one staged, one swapped in."""
@@ -193,12 +193,9 @@ class Lane:
             return False
         have = await target.stage(entry.digest, entry.size)
         if have < entry.size:
-            announce = functools.partial(self._announce_progress, action)
-            async with closing(source.supply(ContentAt(action.path, entry), have)) as chunks:
-                with Progress(have, announce) as progress:
-                    is_good = await target.put(entry.digest, entry.size, have, chunks, progress.arrived)
-                if not is_good:
-                    raise Refusal("the content arrived damaged; it is sent again")
+            with Progress(have, functools.partial(self._announce_progress, action)) as progress:
+                content = Content(ContentAt(action.path, entry), self._pair.views.get(self._role, action.path))
+                await bring(content, source, target, have, progress.arrived)
         return True
 
     def _brought(self, action: Action, is_here: bool, error: DirsyncError | None) -> None:

@@ -1,7 +1,7 @@
 """The contract of a replica: one copy of the tree, near or far. Local and remote keep it alike.
 
-The coordinator sees nothing else of a replica, so it does not know which one is remote. Three protocols, because
-three kinds of work: keeping in sync, holding locked names, bringing back kept versions.
+The coordinator sees nothing else of a replica, so it does not know which one is remote. Four protocols, because four
+kinds of work: keeping in sync, holding locked names, bringing back kept versions, comparing large contents.
 All paths are RelPath, so already checked. What fails for one path is a value; an exception means that the replica
 as a whole cannot answer: Unreachable, or RootLost.
 """
@@ -9,6 +9,7 @@ as a whole cannot answer: Unreachable, or RootLost.
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Protocol
 
+from dirsync.core.chunks import Manifest, Piece
 from dirsync.core.entry import Digest, Role
 from dirsync.core.inventory import Row
 from dirsync.core.paths import RelPath
@@ -60,11 +61,18 @@ class Replica(Protocol):
         ...
 
     async def put(
-        self, digest: Digest, size: int, offset: int, chunks: AsyncIterator[bytes], arrived: Arrived = unheard
+        self,
+        digest: Digest,
+        size: int,
+        offset: int,
+        pieces: AsyncIterator[Piece],
+        arrived: Arrived = unheard,
+        base: Digest | None = None,
     ) -> bool:
         """Receive content into staging, durable and verified; False where it did not match its digest.
 
-        `arrived` is told how many bytes of the content this replica has by then.
+        Spans among the pieces are ranges of `base`. `arrived` is told how many bytes of the content this replica has
+        by then. Raises Refusal where `base` is not here (any more), or does not have such a range.
         """
         ...
 
@@ -107,5 +115,25 @@ class Keeping(Protocol):
         ...
 
 
-class FullReplica(Replica, Holding, Keeping, Protocol):
-    """All three, as both real replicas are."""
+class Comparing(Protocol):
+    """A replica that can tell a large content by what it has of another one, its base."""
+
+    async def manifest(self, digest: Digest) -> Manifest | None:
+        """Return the chunks of a content that is here, or was; None where they cannot be told."""
+        ...
+
+    async def knows(self, digest: Digest) -> bool:
+        """Return whether the chunks of this content are at hand, so that it can be a base."""
+        ...
+
+    async def learn(self, digest: Digest, manifest: Manifest | None) -> None:
+        """Take these for the chunks of a content; None: forget them."""
+        ...
+
+    def differences(self, ref: ContentRef, offset: int, base: Digest) -> AsyncIterator[Piece]:
+        """Yield the content from `offset` as bytes and ranges of `base`. Raises as `supply`."""
+        ...
+
+
+class FullReplica(Replica, Holding, Keeping, Comparing, Protocol):
+    """All four, as both real replicas are."""

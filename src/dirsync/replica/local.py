@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from dirsync.core.chunks import Manifest, Piece
 from dirsync.core.entry import Digest, Entry, Observed, Role
 from dirsync.core.events import Emit, EventName
 from dirsync.core.inventory import Row
@@ -132,6 +133,7 @@ class LocalReplica:
                 tasks.create_task(self._scan_always(), name="scans"),
                 tasks.create_task(self._writer.run(), name="index"),
                 tasks.create_task(clear_versions(site, self._versions), name="versions"),
+                tasks.create_task(self._contents.manifests.run(), name="manifests"),
             ]
             for task in running:
                 undo.callback(task.cancel)
@@ -272,14 +274,43 @@ class LocalReplica:
         return await self._contents.stage(digest, size)
 
     async def put(
-        self, digest: Digest, size: int, offset: int, chunks: AsyncIterator[bytes], arrived: Arrived = unheard
+        self,
+        digest: Digest,
+        size: int,
+        offset: int,
+        pieces: AsyncIterator[Piece],
+        arrived: Arrived = unheard,
+        base: Digest | None = None,
     ) -> bool:
-        """Receive content into staging; False where it did not match its digest. Raises DiskError."""
-        return await self._contents.put(digest, size, offset, chunks, arrived)
+        """Receive content into staging; False where it did not match its digest. Raises DiskError and Refusal."""
+        return await self._contents.put(digest, size, offset, pieces, arrived, base)
 
     async def apply(self, steps: Sequence[Step]) -> Sequence[Result]:
         """Do the steps in order, each guarded; one result each. Raises RootLost."""
-        return await self._applying.apply(steps)
+        results = await self._applying.apply(steps)
+        self._contents.manifests.placed()
+        return results
+
+    # Comparing
+
+    async def manifest(self, digest: Digest) -> Manifest | None:
+        """Return the chunks of a content that is here, or was; None where they cannot be told."""
+        return await self._contents.manifests.made(digest)
+
+    async def knows(self, digest: Digest) -> bool:
+        """Return whether the chunks of this content are at hand, so that it can be a base."""
+        return await self._contents.manifests.get(digest) is not None
+
+    async def learn(self, digest: Digest, manifest: Manifest | None) -> None:
+        """Take these for the chunks of a content; None: forget them."""
+        if manifest is None:
+            await self._contents.manifests.forget(digest)
+        else:
+            self._contents.manifests.learn(digest, manifest)
+
+    def differences(self, ref: ContentRef, offset: int, base: Digest) -> AsyncIterator[Piece]:
+        """Yield the content from `offset` as bytes and ranges of `base`. Raises Refusal as `supply`."""
+        return self._contents.differences(ref, offset, base)
 
     # Holding
 

@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, S
 from contextlib import aclosing
 from typing import TypeVar
 
+from dirsync.core.chunks import Manifest, Piece, Span, size_of_piece
 from dirsync.core.entry import Digest, Role
 from dirsync.core.events import Event
 from dirsync.core.inventory import Row, digests_of, into_buckets
@@ -17,10 +18,11 @@ from dirsync.core.paths import RelPath
 from dirsync.core.reports import Change, ContentAt, ContentRef, HeldName, Look, Report, Result, Step
 from dirsync.core.versions import Version
 from dirsync.errors import RemoteProtocolError
-from dirsync.limits import BATCH_BYTES_MAX, CHUNK_BYTES, INVENTORY_BYTES_MAX
+from dirsync.limits import BATCH_BYTES_MAX, INVENTORY_BYTES_MAX
 from dirsync.net.connection import Connection
 from dirsync.net.flow import Inflow
 from dirsync.replica.interface import Arrived, unheard
+from dirsync.replica.pieces import parts_of, piece_of
 from dirsync.replica.streams import batched
 from dirsync.replica.weights import weight_of_name, weight_of_ref, weight_of_row, weight_of_step
 from dirsync.wire.messages import (
@@ -34,8 +36,13 @@ from dirsync.wire.messages import (
     HistoryReply,
     HistoryRequest,
     HoldRequest,
+    KnowsReply,
+    KnowsRequest,
+    LearnRequest,
     LookReply,
     LookRequest,
+    ManifestReply,
+    ManifestRequest,
     Message,
     PutReply,
     PutRequest,
@@ -45,6 +52,7 @@ from dirsync.wire.messages import (
     RestoreRequest,
     SnapshotPart,
     SnapshotRequest,
+    SpanPart,
     StageReply,
     StageRequest,
     SupplyRequest,
@@ -153,15 +161,45 @@ class RemoteReplica:
 
     async def supply(self, ref: ContentRef, offset: int) -> AsyncGenerator[bytes, None]:
         """Yield the content from `offset` in chunks. Raises Refusal where it is not that content any more."""
-        left = ref.entry.size - offset
-        async with aclosing(self._bulk.stream(SupplyRequest(ref, offset))) as parts:
+        async with aclosing(self._pieces(ref, SupplyRequest(ref, offset))) as pieces:
+            async for piece in pieces:
+                if isinstance(piece, Span):
+                    raise RemoteProtocolError("a range of a base was supplied, but none was named")
+                yield piece
+
+    async def differences(self, ref: ContentRef, offset: int, base: Digest) -> AsyncGenerator[Piece, None]:
+        """Yield the content from `offset` as bytes and ranges of `base`. Raises Refusal as `supply`."""
+        async with aclosing(self._pieces(ref, SupplyRequest(ref, offset, base))) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    async def _pieces(self, ref: ContentRef, request: SupplyRequest) -> AsyncGenerator[Piece, None]:
+        left = ref.entry.size - request.offset
+        async with aclosing(self._bulk.stream(request)) as parts:
             async for part in parts:
-                data = _expect(part, Chunk).data
-                left -= len(data)
+                piece = piece_of(part)
+                if piece is None:
+                    raise RemoteProtocolError(f"content was expected, not {type(part).__name__}")
+                left -= size_of_piece(piece)
                 if left < 0:
                     raise RemoteProtocolError("more content was supplied than there is")
-                self._tally(ref.entry.digest, len(data))
-                yield data
+                if not isinstance(piece, Span):
+                    self._tally(ref.entry.digest, len(piece))
+                yield piece
+
+    async def knows(self, digest: Digest) -> bool:
+        """Return whether the chunks of this content are at hand over there."""
+        return _expect(await self._control.request(KnowsRequest(digest)), KnowsReply).is_known
+
+    async def manifest(self, digest: Digest) -> Manifest | None:
+        """Return the chunks of a content that is there, or was; None where they cannot be told."""
+        reply = _expect(await self._bulk.request(ManifestRequest(digest)), ManifestReply)
+        return Manifest.of(reply.average, reply.rows) if reply.rows else None
+
+    async def learn(self, digest: Digest, manifest: Manifest | None) -> None:
+        """Tell the chunks of a content, or to forget them."""
+        manifest = manifest or Manifest(0, b"")
+        _expect(await self._bulk.request(LearnRequest(digest, manifest.average, manifest.rows)), Done)
 
     async def stage(self, digest: Digest, size: int) -> int:
         """Return how many bytes of this content are there already."""
@@ -171,7 +209,13 @@ class RemoteReplica:
         return have
 
     async def put(
-        self, digest: Digest, size: int, offset: int, chunks: AsyncIterator[bytes], arrived: Arrived = unheard
+        self,
+        digest: Digest,
+        size: int,
+        offset: int,
+        pieces: AsyncIterator[Piece],
+        arrived: Arrived = unheard,
+        base: Digest | None = None,
     ) -> bool:
         """Send content; False where it did not match its digest over there."""
         sizes: deque[int] = deque()
@@ -183,8 +227,8 @@ class RemoteReplica:
                 done += sizes.popleft()
                 arrived(done)
 
-        async with aclosing(self._put_parts(digest, chunks, sizes)) as parts:
-            reply = await self._bulk.upload(PutRequest(digest, size, offset), parts, consumed)
+        async with aclosing(self._put_parts(digest, pieces, sizes)) as parts:
+            reply = await self._bulk.upload(PutRequest(digest, size, offset, base), parts, consumed)
         return _expect(reply, PutReply).is_good
 
     async def apply(self, steps: Sequence[Step]) -> Sequence[Result]:
@@ -223,14 +267,14 @@ class RemoteReplica:
         return _expect(await self._control.request(RestoreRequest(version)), RestoreReply).version
 
     async def _put_parts(
-        self, digest: Digest, chunks: AsyncIterator[bytes], sizes: deque[int]
+        self, digest: Digest, pieces: AsyncIterator[Piece], sizes: deque[int]
     ) -> AsyncGenerator[Message, None]:
-        async for chunk in chunks:
-            for start in range(0, len(chunk), CHUNK_BYTES):
-                data = chunk[start : start + CHUNK_BYTES]
-                self._tally(digest, len(data))
-                sizes.append(len(data))
-                yield Chunk(data)
+        async for piece in pieces:
+            for part in parts_of(piece):
+                sent = 0 if isinstance(part, SpanPart) else len(part.data)
+                self._tally(digest, sent)
+                sizes.append(part.span.size if isinstance(part, SpanPart) else sent)
+                yield part
         yield Chunk(b"")
 
     def _take_notice(self, notice: Message) -> None:

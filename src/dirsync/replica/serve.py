@@ -5,29 +5,35 @@ Decides nothing: each request becomes one call, each report one row of a notice.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Coroutine, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Sequence
 from typing import TypeVar
 
+from dirsync.core.chunks import Manifest, Piece, size_of_piece
 from dirsync.core.inventory import BUCKETS, Row, digests_of, into_buckets
 from dirsync.errors import DirsyncError, ProtocolError, Refusal, Unreachable
 from dirsync.limits import BATCH_BYTES_MAX, CHUNK_BYTES, INLINE_BYTES_MAX
 from dirsync.net.calls import Incoming
 from dirsync.net.connection import REQUESTS_MAX, Connection
 from dirsync.replica.interface import FullReplica
+from dirsync.replica.pieces import parts_of, piece_of
 from dirsync.replica.streams import batched, closing
 from dirsync.replica.weights import weight_of_ref, weight_of_report, weight_of_row
 from dirsync.wire.messages import (
     ApplyReply,
     ApplyRequest,
-    Chunk,
     Done,
     FetchReply,
     FetchRequest,
     HistoryReply,
     HistoryRequest,
     HoldRequest,
+    KnowsReply,
+    KnowsRequest,
+    LearnRequest,
     LookReply,
     LookRequest,
+    ManifestReply,
+    ManifestRequest,
     Message,
     PutReply,
     PutRequest,
@@ -83,17 +89,35 @@ class ReplicaServer:
         """Answer a request for content; for `Connection.serve` of a bulk connection, which the caller enters."""
         match request:
             case SupplyRequest():
-                async with closing(self._replica.supply(request.ref, request.offset)) as chunks:
-                    async for data in chunks:
-                        for start in range(0, len(data), CHUNK_BYTES):
-                            await incoming.send(Chunk(data[start : start + CHUNK_BYTES]))
-                return Done()
+                return await self._supply(request, incoming)
             case PutRequest():
-                async with closing(_received(incoming, request.size - request.offset)) as chunks:
-                    is_good = await self._replica.put(request.digest, request.size, request.offset, chunks)
+                async with closing(_received(incoming, request.size - request.offset)) as pieces:
+                    is_good = await self._replica.put(
+                        request.digest, request.size, request.offset, pieces, base=request.base
+                    )
                 return PutReply(is_good)
+            case ManifestRequest():
+                manifest = await self._replica.manifest(request.digest)
+                return ManifestReply(0, b"") if manifest is None else ManifestReply(manifest.average, manifest.rows)
+            case LearnRequest():
+                learnt = Manifest.of(request.average, request.rows) if request.rows else None
+                await self._replica.learn(request.digest, learnt)
+                return Done()
             case _:
                 raise Refusal(f"{type(request).__name__} is not served on this connection")
+
+    async def _supply(self, request: SupplyRequest, incoming: Incoming) -> Message:
+        replica, ref = self._replica, request.ref
+        pieces: AsyncIterator[Piece] = (
+            replica.supply(ref, request.offset)
+            if request.base is None
+            else replica.differences(ref, request.offset, request.base)
+        )
+        async with closing(pieces) as supplied:
+            async for piece in supplied:
+                for part in parts_of(piece):
+                    await incoming.send(part)
+        return Done()
 
     # Requests.
 
@@ -107,6 +131,8 @@ class ReplicaServer:
                 return await self._fetch(request)
             case StageRequest():
                 return StageReply(await self._replica.stage(request.digest, request.size))
+            case KnowsRequest():
+                return KnowsReply(await self._replica.knows(request.digest))
             case HistoryRequest():
                 return HistoryReply(tuple(await self._replica.history(request.path)))
             case _:
@@ -219,16 +245,17 @@ async def _send_differing(believed: Sequence[bytes], rows: Sequence[Row], incomi
     await _send_rows([row for number in differing for row in buckets[number]], incoming)
 
 
-async def _received(incoming: Incoming, size: int) -> AsyncGenerator[bytes, None]:
-    """Yield what the requester sends, `size` bytes at most, until its empty chunk."""
+async def _received(incoming: Incoming, size: int) -> AsyncGenerator[Piece, None]:
+    """Yield what the requester sends, `size` bytes of content at most, until its empty chunk."""
     left = size
     while True:
-        chunk = await incoming.receive()
-        if not isinstance(chunk, Chunk):
-            raise Refusal(f"expected content, received {type(chunk).__name__}")
-        if not chunk.data:
+        part = await incoming.receive()
+        piece = piece_of(part)
+        if piece is None:
+            raise Refusal(f"content was expected, not {type(part).__name__}")
+        if not piece:
             return
-        left -= len(chunk.data)
+        left -= size_of_piece(piece)
         if left < 0:
             raise Refusal("more content was sent than announced")
-        yield chunk.data
+        yield piece

@@ -5,16 +5,14 @@ from chunk to chunk. Whoever receives verifies the digest all the same.
 """
 
 import os
-import threading
-from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from typing import assert_never
 
 from blake3 import blake3
 
+from dirsync.core.chunks import CHUNKS_MAX, Manifest, Piece, Span, size_of_piece
 from dirsync.core.entry import Digest, File
-from dirsync.core.fingerprint import Fingerprint
 from dirsync.core.paths import display
 from dirsync.core.reports import ContentAt, ContentOfCapture, ContentOfVersion, ContentRef
 from dirsync.disk.probe import O_READ
@@ -25,67 +23,13 @@ from dirsync.limits import CHUNK_BYTES, INLINE_BYTES_MAX
 from dirsync.replica.capturing import HeldStates
 from dirsync.replica.interface import Arrived, unheard
 from dirsync.replica.keeping import Versions
+from dirsync.replica.manifests import Manifests
 from dirsync.replica.site import Site
+from dirsync.replica.sources import Comparison, Source, Supply
 from dirsync.replica.turns import Turns
 
 _HOP_BYTES = 4 * CHUNK_BYTES
 """What is read or written per hop into a thread: enough that the hop costs nothing."""
-
-
-@dataclass(slots=True)
-class _Source:
-    """An open content and the stat it must keep. One that only grows is sent as long as it was: no stat to keep."""
-
-    fd: int
-    stat: Fingerprint | None
-
-    def read(self, offset: int, size: int) -> list[bytes]:
-        """Return chunks from `offset`, none at the end. Raises Refusal where it is not that content any more."""
-        try:
-            chunks = []
-            while size > 0 and (chunk := os.pread(self.fd, min(size, CHUNK_BYTES), offset)):
-                chunks.append(chunk)
-                offset += len(chunk)
-                size -= len(chunk)
-            after = fingerprint_of(os.fstat(self.fd))
-        except OSError as error:
-            raise Refusal(f"it cannot be read: {error.strerror}") from error
-        if self.stat is not None and (after.size, after.mtime_ns) != (self.stat.size, self.stat.mtime_ns):
-            raise Refusal("it changed while it was sent")
-        return chunks
-
-    def close(self) -> None:
-        """Give the descriptor back."""
-        os.close(self.fd)
-
-
-class _Supply:
-    """A content on its way out, opened by the first read. A call waits for the one before it, in whatever threads.
-
-    So a descriptor is given back also where nobody waits any more for the read that opens it, and never under a read.
-    """
-
-    def __init__(self, open_source: Callable[[], _Source]) -> None:
-        self._open = open_source
-        self._turn = threading.Lock()
-        self._source: _Source | None = None
-        self._is_over = False
-
-    def read(self, offset: int, size: int) -> list[bytes]:
-        """Return chunks as a source does. Raises Refusal."""
-        with self._turn:
-            if self._is_over:
-                raise Refusal("this transfer has ended")
-            if self._source is None:
-                self._source = self._open()
-            return self._source.read(offset, size)
-
-    def close(self) -> None:
-        """Give the descriptor back."""
-        with self._turn:
-            self._is_over = True
-            if self._source is not None:
-                self._source.close()
 
 
 class Contents:
@@ -96,6 +40,7 @@ class Contents:
         self._holds = holds
         self._versions = versions
         self._turns = Turns()
+        self.manifests = Manifests(site, self._find)
 
     async def fetch(self, refs: Sequence[ContentRef]) -> Sequence[bytes | None]:
         """Return small contents; None where it is not that content any more."""
@@ -109,15 +54,40 @@ class Contents:
     async def supply(self, ref: ContentRef, offset: int) -> AsyncIterator[bytes]:
         """Yield the content from `offset` in chunks. Raises Refusal where it is not that content (any more)."""
         threads, size = self._site.threads, ref.entry.size
-        source = _Supply(partial(self._open, ref, await self._kept_file(ref)))
+        source = Supply(partial(self._open, ref, await self._kept_file(ref)))
         try:
-            while offset < size:
-                chunks = await threads.bulk(partial(source.read, offset, min(_HOP_BYTES, size - offset)))
-                if not chunks:
-                    raise Refusal("it is shorter than it was")
-                for chunk in chunks:
-                    yield chunk
-                    offset += len(chunk)
+            with self.manifests.transferring():
+                while offset < size:
+                    chunks = await threads.bulk(partial(source.read, offset, min(_HOP_BYTES, size - offset)))
+                    if not chunks:
+                        raise Refusal("it is shorter than it was")
+                    for chunk in chunks:
+                        yield chunk
+                        offset += len(chunk)
+            self.manifests.wish(ref.entry.digest, size)
+        finally:
+            await threads.surely(source.close)
+
+    async def differences(self, ref: ContentRef, offset: int, base: Digest) -> AsyncIterator[Piece]:
+        """Yield the content from `offset` as pieces; all of it where the chunks of the base are not known here.
+
+        Raises Refusal as `supply`.
+        """
+        threads, size = self._site.threads, ref.entry.size
+        known = await self.manifests.get(base)
+        if known is None or size // known.average > CHUNKS_MAX:
+            async for chunk in self.supply(ref, offset):
+                yield chunk
+            return
+        source = Supply(partial(self._open, ref, await self._kept_file(ref)))
+        comparison = Comparison(source, offset, size, known.average, known)
+        try:
+            with self.manifests.transferring():
+                while pieces := await threads.bulk(partial(comparison.next, _HOP_BYTES)):
+                    for piece in pieces:
+                        yield piece
+            if offset == 0:
+                self.manifests.learn(ref.entry.digest, Manifest.of(known.average, bytes(comparison.rows)))
         finally:
             await threads.surely(source.close)
 
@@ -152,37 +122,68 @@ class Contents:
         return ContentOfVersion(kept.id, kept.entry)
 
     async def put(
-        self, digest: Digest, size: int, offset: int, chunks: AsyncIterator[bytes], arrived: Arrived = unheard
+        self,
+        digest: Digest,
+        size: int,
+        offset: int,
+        pieces: AsyncIterator[Piece],
+        arrived: Arrived = unheard,
+        base: Digest | None = None,
     ) -> bool:
-        """Receive content into staging. An interruption leaves what has arrived, to be resumed. Raises DiskError."""
+        """Receive content into staging. An interruption leaves what has arrived, to be resumed.
+
+        Raises DiskError, and Refusal where the base is not here (any more).
+        """
         async with self._turns.of([digest]):
             threads, staging = self._site.threads, self._site.ground.staging
             # The same content for another path may have arrived while this one waited for its turn.
             if (await threads.bulk(partial(staging.received, digest)))[1]:
                 return True
+            found = None if base is None else await self._find(base)
+            if base is not None and found is None:
+                raise Refusal("the content that it is told by is not here")
             receiving = staging.receive(digest, size, offset)
+            source = None if found is None else found[0]
             try:
-                await self._receive(receiving, chunks, offset, arrived)
-                return await threads.bulk(receiving.finish)
+                with self.manifests.transferring():
+                    await self._receive(receiving, pieces, offset, arrived, source)
+                    is_good = await threads.bulk(receiving.finish)
+                if is_good:
+                    self.manifests.wish(digest, size)
+                return is_good
             finally:
                 # Waits for a call that is under way: the next transfer of this content finds everything given back.
-                await threads.surely(receiving.abandon)
+                await threads.surely(partial(_give_back, receiving, source))
 
-    async def _receive(self, receiving: Receiving, chunks: AsyncIterator[bytes], offset: int, arrived: Arrived) -> None:
-        gathered: list[bytes] = []
+    async def _receive(
+        self,
+        receiving: Receiving,
+        pieces: AsyncIterator[Piece],
+        offset: int,
+        arrived: Arrived,
+        base: Supply | None,
+    ) -> None:
+        gathered: list[Piece] = []
         size = 0
         try:
-            async for chunk in chunks:
-                gathered.append(chunk)
-                size += len(chunk)
-                offset += len(chunk)
+            async for piece in pieces:
+                gathered.append(piece)
+                size += size_of_piece(piece)
+                offset += size_of_piece(piece)
                 arrived(offset)
                 if size >= _HOP_BYTES:
-                    whole, gathered, size = b"".join(gathered), [], 0
-                    await self._site.threads.bulk(partial(receiving.write, whole))
+                    whole, gathered, size = gathered, [], 0
+                    await self._site.threads.bulk(partial(_write, receiving, whole, base))
         finally:  # what has arrived before an interruption is worth keeping
             if gathered:
-                await self._site.threads.bulk(partial(receiving.write, b"".join(gathered)))
+                await self._site.threads.bulk(partial(_write, receiving, gathered, base))
+
+    async def _find(self, digest: Digest) -> tuple[Supply, int] | None:
+        """Find a content in the directory or among the kept versions, and its size; it is opened when it is read."""
+        ref = await self._own_place(digest)
+        if ref is None:
+            return None
+        return Supply(partial(self._open, ref, await self._kept_file(ref))), ref.entry.size
 
     async def _kept_file(self, ref: ContentRef) -> str:
         """Return the kept file of a version; for other references nothing."""
@@ -195,7 +196,7 @@ class Contents:
 
     # In worker threads
 
-    def _open(self, ref: ContentRef, kept_file: str) -> _Source:
+    def _open(self, ref: ContentRef, kept_file: str) -> Source:
         """Open a content. Raises Refusal where it is not there any more."""
         try:
             match ref:
@@ -212,9 +213,9 @@ class Contents:
                     assert_never(ref)
         except (OSError, DiskError) as error:
             raise Refusal(f"it cannot be read any more: {error}") from error
-        return _Source(fd, fingerprint_of(os.fstat(fd)))
+        return Source(fd, fingerprint_of(os.fstat(fd)))
 
-    def _open_at(self, ref: ContentAt) -> _Source:
+    def _open_at(self, ref: ContentAt) -> Source:
         known = self._site.index.get(ref.path)
         if known is None or not isinstance(known.entry, File) or known.entry.digest != ref.entry.digest:
             raise Refusal(f"{display(ref.path)} holds another content now")
@@ -222,11 +223,11 @@ class Contents:
             fd = os.open(name, O_READ, dir_fd=directory)
         present, expected = fingerprint_of(os.fstat(fd)), known.fingerprint
         if present.inode == expected.inode and present.size > expected.size == ref.entry.size:
-            return _Source(fd, None)
+            return Source(fd, None)
         if (present.inode, present.size, present.mtime_ns) != (expected.inode, ref.entry.size, expected.mtime_ns):
             os.close(fd)
             raise Refusal(f"{display(ref.path)} holds another content now")
-        return _Source(fd, present)
+        return Source(fd, present)
 
     def _read_small(self, ref: ContentRef, kept_file: str) -> bytes | None:
         if ref.entry.size > INLINE_BYTES_MAX:
@@ -242,6 +243,28 @@ class Contents:
         finally:
             source.close()
         return content if blake3(content).digest() == ref.entry.digest else None
+
+
+def _write(receiving: Receiving, pieces: Sequence[Piece], base: Supply | None) -> None:
+    for piece in pieces:
+        if not isinstance(piece, Span):
+            receiving.write(piece)
+            continue
+        if base is None:
+            raise Refusal("a range was sent of a base that was not named")
+        chunks = base.read(piece.offset, piece.size)
+        if sum(map(len, chunks)) != piece.size:
+            raise Refusal("a range was sent that the base does not have")
+        for chunk in chunks:
+            receiving.write(chunk)
+
+
+def _give_back(receiving: Receiving, base: Supply | None) -> None:
+    try:
+        receiving.abandon()
+    finally:
+        if base is not None:
+            base.close()
 
 
 async def _nothing() -> AsyncIterator[bytes]:

@@ -6,6 +6,7 @@ The number of a message on the wire is its place in MESSAGES: append, never reor
 
 from dataclasses import dataclass
 
+from dirsync.core.chunks import Span
 from dirsync.core.entry import Digest, Observed, Role
 from dirsync.core.events import Event
 from dirsync.core.listing import Row
@@ -148,11 +149,19 @@ class FetchReply:
 
 
 @dataclass(frozen=True, slots=True)
+class SpanPart:
+    """Part of a stream of content: the next bytes are a range of the base that both ends know of."""
+
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
 class SupplyRequest:
-    """Answered by Chunks and Done."""
+    """Answered by Chunks and Done; with `base`, by SpanParts too."""
 
     ref: ContentRef
     offset: int
+    base: Digest | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,11 +181,12 @@ class StageReply:
 
 @dataclass(frozen=True, slots=True)
 class PutRequest:
-    """Followed by Chunks from the requester, an empty one last; then answered by PutReply."""
+    """Followed by Chunks from the requester (with `base`, SpanParts too), an empty one last; answered by PutReply."""
 
     digest: Digest
     size: int
     offset: int
+    base: Digest | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +194,44 @@ class PutReply:
     """Reply to PutRequest: whether the content matched its digest and is durable."""
 
     is_good: bool
+
+
+@dataclass(frozen=True, slots=True)
+class KnowsRequest:
+    """Asks whether the chunks of this content are at hand. Answered by KnowsReply."""
+
+    digest: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class KnowsReply:
+    """Reply to KnowsRequest."""
+
+    is_known: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestRequest:
+    """Asks for the chunks of this content. Answered by ManifestReply."""
+
+    digest: Digest
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestReply:
+    """Reply to ManifestRequest: a manifest, its rows empty where there is none."""
+
+    average: int
+    rows: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class LearnRequest:
+    """Tells the chunks of a content; none: forget them. Answered by Done."""
+
+    digest: Digest
+    average: int
+    rows: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -491,6 +539,12 @@ Message = (
     | EventsPart
     | BringBackRequest
     | OutputRequest
+    | SpanPart
+    | KnowsRequest
+    | KnowsReply
+    | ManifestRequest
+    | ManifestReply
+    | LearnRequest
 )
 
 
