@@ -51,6 +51,25 @@ def test_written_content_must_be_what_it_is_said_to_be(bench: Bench) -> None:
     assert len(bench.staged_names()) == 1
 
 
+def test_what_arrives_begins_its_way_to_the_disk_before_the_end(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[tuple[int, int]] = []
+    monkeypatch.setattr("dirsync.disk.receiving.begin_writing_out", lambda _, at, size: begun.append((at, size)))
+    monkeypatch.setattr("dirsync.disk.receiving._WRITE_OUT_BYTES", 1000)
+    content = os.urandom(4500)
+    receiving = bench.staging.receive(digest_of(content), len(content), 0)
+    for start in range(0, len(content), 600):
+        receiving.write(content[start : start + 600])
+    assert receiving.finish()
+    assert begun == [(0, 1200), (1200, 1200), (2400, 1200)]
+
+
+def test_a_range_can_begin_its_way_to_the_disk_wherever_that_is_possible(tmp_path: Path) -> None:
+    with (tmp_path / "f").open("w+b") as file:
+        file.write(b"1" * 10_000)
+        file.flush()
+        syscalls.begin_writing_out(file.fileno(), 0, 10_000)
+
+
 @pytest.mark.parametrize("has_clone", [True, False])
 def test_a_copy_is_verified_and_stays_sparse(bench: Bench, monkeypatch: pytest.MonkeyPatch, has_clone: bool) -> None:
     if not has_clone:

@@ -36,7 +36,7 @@ class InMemory:
 
     def read(self, offset, size):
         part = self._content[offset : offset + size]
-        return [part[:1000], part[1000:]]
+        return [some for some in (part[:1000], part[1000:]) if some]
 
 
 def manifest_of(content, average=AVERAGE_MIN):

@@ -11,8 +11,11 @@ from blake3 import blake3
 from dirsync.core.entry import Digest
 from dirsync.disk.reading import READ_BYTES, SparseWriter
 from dirsync.disk.reasons import reason_of
-from dirsync.disk.syscalls import O_BINARY
+from dirsync.disk.syscalls import O_BINARY, begin_writing_out
 from dirsync.errors import DiskError
+
+_WRITE_OUT_BYTES = 8 * 1024 * 1024
+"""In such steps what is written begins its way to the disk; else a sync at the end, or any other, waits for it all."""
 
 
 def received_name(digest: Digest, *, is_partial: bool = False) -> bytes:
@@ -51,6 +54,7 @@ class Receiving:
         self._part: _Part | None = None
         self._is_over = False
         self._has_failed = False
+        self._begun = offset
 
     def write(self, content: bytes) -> None:
         """Append. Raises DiskError also where it is more than was announced; then `abandon` it."""
@@ -61,6 +65,9 @@ class Receiving:
             part.sink.write(content)
             self._has_failed = False
             part.hasher.update(content)
+            if (waiting := part.sink.offset - self._begun) >= _WRITE_OUT_BYTES:
+                begin_writing_out(part.fd, self._begun, waiting)
+                self._begun += waiting
 
     def finish(self) -> bool:
         """Make it durable and return True, if it is the announced content; else remove it and return False.

@@ -22,6 +22,7 @@ _RESOLVE_BENEATH = 0x08
 _RENAME_NOREPLACE = 1
 _RENAME_EXCHANGE = 2
 _FICLONE = 0x40049409
+_SYNC_FILE_RANGE_WRITE = 2
 _NOT_HERE = frozenset({errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP})
 
 O_WALK: int = getattr(os, "O_PATH", os.O_RDONLY) | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
@@ -231,6 +232,16 @@ def sync_file_system(fd: int) -> None:
     assert libc is not None
     if libc.syncfs(fd) != 0:
         _raise_errno()
+
+
+def begin_writing_out(fd: int, offset: int, size: int) -> None:
+    """Have this range of a file begin its way to the disk, where the system can be asked for that.
+
+    Promises nothing, and takes no error away from the sync that does: it does not wait for the writing.
+    """
+    libc = _libc()
+    if libc is not None and hasattr(libc, "sync_file_range"):
+        libc.sync_file_range(fd, ctypes.c_int64(offset), ctypes.c_int64(size), ctypes.c_uint(_SYNC_FILE_RANGE_WRITE))
 
 
 def take_read_lease(fd: int) -> bool | None:

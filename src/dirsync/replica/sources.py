@@ -73,6 +73,30 @@ class Supply:
                 self._source.close()
 
 
+class Reading:
+    """Reads a content in order from `offset` to `size`. Calls block."""
+
+    def __init__(self, supply: Supply, offset: int, size: int) -> None:
+        self._supply = supply
+        self._offset = offset
+        self._size = size
+
+    @property
+    def is_over(self) -> bool:
+        """Whether everything was read."""
+        return self._offset >= self._size
+
+    def next(self, size: int) -> list[bytes]:
+        """Return the next bytes, at most so many, nothing only at the end. Raises Refusal."""
+        if self.is_over:
+            return []
+        chunks = self._supply.read(self._offset, min(size, self._size - self._offset))
+        if not chunks:
+            raise Refusal("it is shorter than it was")
+        self._offset += sum(map(len, chunks))
+        return chunks
+
+
 class Comparison:
     """Cuts a content, read in order from `offset` to `size`, and says what a base has of it. Calls block.
 
@@ -80,9 +104,7 @@ class Comparison:
     """
 
     def __init__(self, supply: Supply, offset: int, size: int, average: int, base: Manifest | None = None) -> None:
-        self._supply = supply
-        self._offset = offset
-        self._size = size
+        self._reading = Reading(supply, offset, size)
         self._cutter = Cutter(average)
         self._places = {} if base is None else base.places()
         self._is_over = False
@@ -92,13 +114,8 @@ class Comparison:
         """Read so many bytes and return the pieces that follow; an empty list only at the end. Raises Refusal."""
         pieces: list[Piece] = []
         while not pieces and not self._is_over:
-            chunks = self._supply.read(self._offset, min(size, self._size - self._offset))
-            content = b"".join(chunks)
-            self._offset += len(content)
-            if not content and self._offset < self._size:
-                raise Refusal("it is shorter than it was")
-            self._is_over = self._offset >= self._size
-            pieces = self._compared(self._cutter.feed(content))
+            pieces = self._compared(self._cutter.feed(b"".join(self._reading.next(size))))
+            self._is_over = self._reading.is_over
             if self._is_over:
                 pieces += self._compared(self._cutter.finish())
         return pieces

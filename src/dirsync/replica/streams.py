@@ -1,6 +1,7 @@
-"""Owns how sequences are cut into messages, and how a stream that is left early is closed."""
+"""Owns how sequences are cut into messages, and how a stream is read ahead and closed where it is left early."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
@@ -30,3 +31,20 @@ async def closing(stream: AsyncIterator[T]) -> AsyncGenerator[AsyncIterator[T], 
     finally:
         if isinstance(stream, AsyncGenerator):
             await stream.aclose()
+
+
+async def ahead(read: Callable[[], Awaitable[list[T]]]) -> AsyncGenerator[list[T], None]:
+    """Yield what `read` returns until that is empty; the next call is under way while the last result is used.
+
+    Left early, it waits for nothing: a call under way is cancelled.
+    """
+    coming = asyncio.ensure_future(read())
+    try:
+        while items := await coming:
+            coming = asyncio.ensure_future(read())
+            yield items
+    finally:
+        coming.cancel()
+        await asyncio.wait([coming])
+        if not coming.cancelled():
+            coming.exception()  # of what was read for nothing nobody is told

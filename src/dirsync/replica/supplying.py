@@ -6,6 +6,7 @@ from chunk to chunk. Whoever receives verifies the digest all the same.
 
 import os
 from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
 from functools import partial
 from typing import assert_never
 
@@ -25,7 +26,8 @@ from dirsync.replica.interface import Arrived, unheard
 from dirsync.replica.keeping import Versions
 from dirsync.replica.manifests import Manifests
 from dirsync.replica.site import Site
-from dirsync.replica.sources import Comparison, Source, Supply
+from dirsync.replica.sources import Comparison, Reading, Source, Supply
+from dirsync.replica.streams import ahead
 from dirsync.replica.turns import Turns
 
 _HOP_BYTES = 4 * CHUNK_BYTES
@@ -55,15 +57,13 @@ class Contents:
         """Yield the content from `offset` in chunks. Raises Refusal where it is not that content (any more)."""
         threads, size = self._site.threads, ref.entry.size
         source = Supply(partial(self._open, ref, await self._kept_file(ref)))
+        reading = Reading(source, offset, size)
         try:
             with self.manifests.transferring():
-                while offset < size:
-                    chunks = await threads.bulk(partial(source.read, offset, min(_HOP_BYTES, size - offset)))
-                    if not chunks:
-                        raise Refusal("it is shorter than it was")
-                    for chunk in chunks:
-                        yield chunk
-                        offset += len(chunk)
+                async with aclosing(ahead(partial(threads.bulk, partial(reading.next, _HOP_BYTES)))) as hops:
+                    async for chunks in hops:
+                        for chunk in chunks:
+                            yield chunk
             self.manifests.wish(ref.entry.digest, size)
         finally:
             await threads.surely(source.close)
@@ -83,9 +83,10 @@ class Contents:
         comparison = Comparison(source, offset, size, known.average, known)
         try:
             with self.manifests.transferring():
-                while pieces := await threads.bulk(partial(comparison.next, _HOP_BYTES)):
-                    for piece in pieces:
-                        yield piece
+                async with aclosing(ahead(partial(threads.bulk, partial(comparison.next, _HOP_BYTES)))) as hops:
+                    async for pieces in hops:
+                        for piece in pieces:
+                            yield piece
             if offset == 0:
                 self.manifests.learn(ref.entry.digest, Manifest.of(known.average, bytes(comparison.rows)))
         finally:
