@@ -37,6 +37,7 @@ def test_the_required_keys_are_enough(tmp_path: Path) -> None:
     assert settings.state_of(Role.B) == tmp_path / ".dirsync" / "b"
     assert settings.key == tmp_path / ".dirsync" / "dirsync.pem"
     assert settings.ignore == (".DS_Store", "Thumbs.db", "desktop.ini")
+    assert settings.bandwidth_limit == 0
     assert settings.locks_max_bytes == settings.versions_max_bytes == 10 * 2**30
     assert settings.versions_keep_days == 30
 
@@ -59,6 +60,7 @@ def test_every_key_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         key = "/etc/dirsync.pem"
         [sync]
         ignore = ["*.tmp"]
+        bandwidth_limit = "10 MiB"
         [locks]
         max_size = "1.5 MB"
         [versions]
@@ -73,6 +75,7 @@ def test_every_key_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert settings.state == tmp_path / "../state"
     assert settings.key == Path("/etc/dirsync.pem")
     assert settings.ignore == ("*.tmp",)
+    assert settings.bandwidth_limit == 10 * 2**20
     assert (settings.locks_max_bytes, settings.versions_keep_days, settings.versions_max_bytes) == (1500000, 0.5, 4096)
 
 

@@ -41,6 +41,7 @@ def _settings(name, limits):
         state=SimPath(f"/sim/{name}/state"),
         key=SimPath(f"/sim/{name}/key"),
         ignore=(".DS_Store",),
+        bandwidth_limit=0,
         locks_max_bytes=limits.locks_max_bytes,
         versions_keep_days=30.0,
         versions_max_bytes=1 << 40,

@@ -14,8 +14,10 @@ from dirsync.errors import DirsyncError, LocalProtocolError, Refusal, RemoteProt
 from dirsync.net.calls import SERVER_TERMS, Call, Incoming, Terms
 from dirsync.net.faults import error_of, fault_of
 from dirsync.net.flow import PART_BYTES_MAX, WINDOW_PARTS, OnGrant, Window
+from dirsync.net.limit import Limiter
 from dirsync.net.link import Link
 from dirsync.net.notices import Notices
+from dirsync.net.outlet import Outlet
 from dirsync.net.signs import beat, wait_silent
 from dirsync.wire.codec import decode, encode
 from dirsync.wire.messages import (
@@ -58,7 +60,7 @@ class Connection:
         self._calls: dict[int, Call] = {}
         self._incoming: dict[int, tuple[Incoming, asyncio.Task[None]]] = {}
         self._slots = asyncio.Semaphore(REQUESTS_MAX)
-        self._writing = asyncio.Lock()
+        self._outlet = Outlet(link)
         self._notice_window = self._new_window()
         self._notices = Notices(terms.is_windowed)
         self._answer: Answer = _answer_nothing
@@ -74,6 +76,10 @@ class Connection:
     def serve(self, answer: Answer) -> None:
         """Have requests of the far end answered by this."""
         self._answer = answer
+
+    def limit(self, limiter: Limiter, *, is_first: bool) -> None:
+        """Keep to this limit, with everything that shares it; `is_first`: before what does not go first."""
+        self._outlet.limit(limiter, is_first=is_first)
 
     def on_notice(self, take: Callable[[Message], None]) -> None:
         """Have notices taken by this, in the order of their sending, and before any reply that was sent after them.
@@ -211,26 +217,18 @@ class Connection:
     # Sending.
 
     async def _send(self, envelope: Envelope) -> None:
-        await self._send_payload(encode(envelope))
+        await self._outlet.send(encode(envelope))
 
     async def _send_part(self, number: int, body: Message) -> None:
         payload = encode(Part(number, body))
         if self._terms.is_windowed and len(payload) > PART_BYTES_MAX:
             raise LocalProtocolError(f"a part of a stream has at most {PART_BYTES_MAX} bytes, not {len(payload)}")
-        await self._send_payload(payload)
-
-    async def _send_payload(self, payload: bytes) -> None:
-        # The lock is held while waiting on purpose: whoever waits next must not add to what is unsent already.
-        async with self._writing:
-            await self._link.wait_can_send()
-            if self._error is not None:
-                raise self._error
-            self._link.send(payload)
+        await self._outlet.send(payload)
 
     def _post(self, envelope: Envelope) -> None:
         """Send something small without waiting; nobody minds if the connection has ended."""
         if self._error is None and self._link.is_open:
-            self._link.send(encode(envelope))
+            self._outlet.post(encode(envelope))
 
     def _grant(self, number: int) -> None:
         """Tell the far end that a part was consumed: the same id, with nothing in it."""
@@ -340,6 +338,7 @@ class Connection:
             if not call.is_answered:
                 call.fail(error)
         self._notice_window.end(error)
+        self._outlet.end(error)
         for incoming, task in self._incoming.values():
             incoming.inflow.end(error)
             task.cancel()

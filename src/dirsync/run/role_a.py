@@ -27,6 +27,7 @@ from dirsync.limits import (
 from dirsync.net.calls import Incoming
 from dirsync.net.connection import Connection
 from dirsync.net.dial import dial
+from dirsync.net.limit import Limiter
 from dirsync.net.listen import listen
 from dirsync.net.shortway import ShortWay
 from dirsync.net.tls import Credential
@@ -142,6 +143,7 @@ class _LinkToB:
         self._journal = journal
         self._tally = tally
         self._emit = emit
+        self._limiter = Limiter(settings.bandwidth_limit) if settings.bandwidth_limit else None
         self._epoch = identity.new_epoch(database)
         self._said = ""
         self._apart_since = asyncio.get_running_loop().time()
@@ -195,6 +197,8 @@ class _LinkToB:
         address = self._settings.reach(Role.B)
         hello = await asyncio.to_thread(self._hello, kind, session)
         connection, welcome = await dial(address.host, address.port, self._credential, hello)
+        if self._limiter is not None:
+            connection.limit(self._limiter, is_first=kind == "control")
         async with connection:
             yield connection, welcome
 

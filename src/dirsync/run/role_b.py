@@ -5,6 +5,8 @@ import time
 
 from dirsync.core.entry import Role
 from dirsync.core.events import Emit, Event, EventName
+from dirsync.net.connection import Connection
+from dirsync.net.limit import Limiter
 from dirsync.net.listen import listen
 from dirsync.net.tls import Credential
 from dirsync.peer.sessions import Sessions
@@ -31,9 +33,16 @@ async def run_b(settings: Settings, credential: Credential, database: Database, 
         server = _ServerB(database, replica, emit)
         sessions = Sessions(replica, server.welcome, server.begin, server.announce)
         forwarded.append(sessions)
+        limiter = Limiter(settings.bandwidth_limit) if settings.bandwidth_limit else None
+
+        async def take(hello: Hello, connection: Connection) -> None:
+            if limiter is not None:
+                connection.limit(limiter, is_first=hello.kind == "control")
+            await sessions.take(hello, connection)
+
         address = settings.b.listen
         refused = Strangers(emit, time.monotonic).refused
-        listener = await listen(address.host, address.port, credential, sessions.meet, sessions.take, tasks, refused)
+        listener = await listen(address.host, address.port, credential, sessions.meet, take, tasks, refused)
         try:
             await announce_ready(settings, Role.B, listener.port, replica, emit)
             await asyncio.Event().wait()

@@ -38,7 +38,7 @@ class ServerSettings:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The whole configuration. `path` is the file it came from; sizes in bytes."""
+    """The whole configuration. `path` is the file it came from; sizes in bytes; `bandwidth_limit` a second, 0: none."""
 
     path: Path
     a: ServerSettings
@@ -46,6 +46,7 @@ class Settings:
     state: Path
     key: Path
     ignore: tuple[str, ...]
+    bandwidth_limit: int
     locks_max_bytes: int
     versions_keep_days: float
     versions_max_bytes: int
@@ -130,6 +131,7 @@ def _settings(path: Path, tables: Mapping[str, object]) -> Settings:
         state.path("directory", ".dirsync"),
         security.path("key", ".dirsync/dirsync.pem"),
         sync.texts("ignore", _IGNORE),
+        sync.size("bandwidth_limit", 0),
         locks.size("max_size", 10 * _GIB),
         versions.days("keep_days", 30.0),
         versions.size("max_size", 10 * _GIB),

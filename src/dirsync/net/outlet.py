@@ -1,0 +1,54 @@
+"""Owns the sending end of one connection: whose turn it is, and how long it waits for the far end and for the limit."""
+
+import asyncio
+from contextlib import suppress
+
+from dirsync.errors import DirsyncError
+from dirsync.net.limit import Limiter
+from dirsync.net.link import Link
+
+
+class Outlet:
+    """Sends payloads over a link, one after the other."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._writing = asyncio.Lock()
+        self._limiter: Limiter | None = None
+        self._is_first = False
+        self._error: DirsyncError | None = None
+        self._ended = asyncio.Event()
+
+    def limit(self, limiter: Limiter, *, is_first: bool) -> None:
+        """Keep to this limit, with everything that shares it; `is_first`: before what does not go first."""
+        self._limiter, self._is_first = limiter, is_first
+
+    def end(self, error: DirsyncError) -> None:
+        """Nothing can be sent any more, for this reason; who waits is told."""
+        self._error = error
+        self._ended.set()
+
+    async def send(self, payload: bytes) -> None:
+        """Send when it may be sent, and the far end keeps up. Raises the error that the connection ended with."""
+        # The lock is held while waiting on purpose: whoever waits next must not add to what is unsent already.
+        async with self._writing:
+            await self._wait_allowed()
+            await self._link.wait_can_send()
+            if self._error is not None:
+                raise self._error
+            self.post(payload)
+
+    def post(self, payload: bytes) -> None:
+        """Send now: something small, or something that has waited. Raises as the link's `send`."""
+        self._link.send(payload)
+        if self._limiter is not None:
+            self._limiter.count(len(payload), is_first=self._is_first)
+
+    async def _wait_allowed(self) -> None:
+        while self._limiter is not None and not self._ended.is_set():
+            delay = self._limiter.delay_seconds(is_first=self._is_first)
+            if delay <= 0:
+                return
+            with suppress(TimeoutError):
+                async with asyncio.timeout(delay):
+                    await self._ended.wait()
