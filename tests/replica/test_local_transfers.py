@@ -203,3 +203,28 @@ async def test_contents_that_nobody_goes_on_with_do_not_pile_up(tmp_path):
         assert len(list((tmp_path / "state" / "staging").iterdir())) <= staging_module.UNCLAIMED_MAX + 2
         # The latest is still there to be resumed.
         assert await ground.replica.stage(file.digest, file.size) == file.size - 1
+
+
+async def test_large_contents_that_the_disk_takes_long_to_sync_hold_up_nothing_small(tmp_path, monkeypatch):
+    gate, real = Gate(), Receiving.finish
+
+    def slowly(receiving):
+        gate.pass_through()
+        return real(receiving)
+
+    async with local_ground(tmp_path) as ground:
+        ground.write("small", b"1")
+        change = await ground.until("small", type(FILE))
+        monkeypatch.setattr(Receiving, "finish", slowly)
+        contents = [CONTENT + bytes([number]) for number in range(4)]
+        putting = [
+            asyncio.create_task(ground.replica.put(a_file(one).digest, len(one), 0, chunks_of(one))) for one in contents
+        ]
+        await gate.wait_entered()
+        for _ in range(20):  # until the others have come to their end as well
+            assert await ground.replica.fetch([ContentAt(change.path, change.found)]) == [b"1"]
+        step = Step(Action(rel("new"), None, a_file(b"new")), b"new")
+        assert isinstance((await ground.replica.apply([step]))[0], Applied)
+        assert not any(put.done() for put in putting)
+        gate.opened.set()
+        assert all(await asyncio.gather(*putting))

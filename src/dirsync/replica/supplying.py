@@ -148,7 +148,7 @@ class Contents:
             try:
                 with self.manifests.transferring():
                     await self._receive(receiving, pieces, offset, arrived, source)
-                    is_good = await threads.bulk(receiving.finish)
+                    is_good = await threads.finish(receiving.finish)
                 if is_good:
                     self.manifests.wish(digest, size)
                 return is_good

@@ -14,6 +14,7 @@ T = TypeVar("T")
 LOOKS = 2
 """Batches of looks at a time: one may be held up by a slow file while the other goes on."""
 _BULK = 3
+_FINISHES = 2
 
 
 class Threads:
@@ -22,6 +23,7 @@ class Threads:
     def __init__(self) -> None:
         self._looks = ThreadPoolExecutor(LOOKS, "dirsync-look")
         self._bulk = ThreadPoolExecutor(_BULK, "dirsync-bulk")
+        self._finishes = ThreadPoolExecutor(_FINISHES, "dirsync-finish")
         self._applies = ThreadPoolExecutor(1, "dirsync-apply")
         self._records = ThreadPoolExecutor(1, "dirsync-record")
         self._loop = asyncio.get_running_loop()
@@ -36,6 +38,10 @@ class Threads:
     async def bulk(self, call: Callable[[], T]) -> T:
         """Read or write much: large files, scans, transfers."""
         return await self._run(self._bulk, call)
+
+    async def finish(self, call: Callable[[], T]) -> T:
+        """Wait for the disk to have all of something large, which may take seconds in which bulk work goes on."""
+        return await self._run(self._finishes, call)
 
     async def surely(self, call: Callable[[], None]) -> None:
         """Give something back: done also where the caller is cancelled meanwhile, which is raised after it."""
@@ -65,7 +71,7 @@ class Threads:
 
     async def close(self) -> None:
         """Wait for the calls under way and end the threads; what has not begun is dropped."""
-        for pool in (self._looks, self._bulk, self._applies, self._records):
+        for pool in (self._looks, self._bulk, self._finishes, self._applies, self._records):
             await asyncio.to_thread(pool.shutdown, wait=True, cancel_futures=True)
 
     async def _run(self, pool: ThreadPoolExecutor, call: Callable[[], T]) -> T:
