@@ -9,11 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dirsync.coordinator.bringing import Content, bring
-from dirsync.core.chunks import AVERAGE_MIN, SPAN_BYTES_MAX, Manifest, Span, row_of, size_of_piece
+from dirsync.core.chunks import AVERAGE_MIN, DIGEST_BYTES, SPAN_BYTES_MAX, Manifest, Span, row_of, size_of_piece
 from dirsync.core.entry import Role
 from dirsync.core.plan import Action
 from dirsync.core.reports import Applied, ContentAt, Step
 from dirsync.errors import Refusal
+from dirsync.replica.manifests import _FRESH_MAX
 from dirsync.replica.remote import RemoteReplica
 from dirsync.replica.serve import ReplicaServer
 from dirsync.replica.sources import Comparison
@@ -192,6 +193,16 @@ async def known(ground, *digests):
             await asyncio.sleep(0.01)
 
 
+async def test_more_chunks_than_are_asked_for_are_not_kept_in_memory(tmp_path):
+    async with with_old(tmp_path) as ground:
+        manifests = ground.replica._contents.manifests
+        with manifests.transferring():
+            for number in range(100):
+                await ground.replica.learn(a_file(b"%d" % number).digest, manifest_of(b"1"))
+            assert len(manifests._fresh) == _FRESH_MAX
+            assert await ground.replica.knows(a_file(b"99").digest)
+
+
 # From one replica to the other
 
 
@@ -238,10 +249,11 @@ async def test_an_edit_costs_the_edit_though_the_source_has_never_seen_the_chunk
 
 @pytest.mark.parametrize("way", ["to b", "to a"])
 async def test_a_wrong_manifest_costs_bytes_and_is_forgotten(tmp_path, way):
-    rows = b"".join(row_of(len(OLD[at : at + 9000]), bytes(16)) for at in range(0, len(OLD), 9000))
-    lies = bytearray(rows + manifest_of(NEW).rows)
+    rows = manifest_of(NEW).rows
+    size = len(row_of(0, bytes(DIGEST_BYTES)))
+    lies = rows[size : 2 * size] + rows[:size] + rows[2 * size : -size]
     async with edited(tmp_path, way) as (source, target, content, ends, counted):
-        await source.replica.learn(content.present.digest, Manifest.of(AVERAGE_MIN, bytes(lies)))
+        await source.replica.learn(content.present.digest, Manifest.of(AVERAGE_MIN, lies))
         await bring(content, *ends, 0, lambda _: None)
         assert is_whole(target)
         assert sum(counted) >= len(NEW)

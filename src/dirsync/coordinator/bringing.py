@@ -33,9 +33,9 @@ async def bring(content: Content, source: FullReplica, target: FullReplica, have
             async with closing(source.differences(ref, have, base)) as pieces:
                 if await target.put(entry.digest, entry.size, have, pieces, arrived, base):
                     return
+            await source.learn(base, None)
         except Refusal:
             pass  # the base is not there any more, or the content is not: that is found out next
-        await source.learn(base, None)
         have = await target.stage(entry.digest, entry.size)
     if have == entry.size:
         return

@@ -21,6 +21,8 @@ from dirsync.store import manifest_rows
 
 _WISHES_MAX = 64
 """Contents that wait to be cut; the newest count: after a first synchronisation not all of it is read again."""
+_FRESH_MAX = 8
+"""Manifests that were not written yet; a far end that tells more of them loses the first."""
 _READ_BYTES = 4 * 1024 * 1024
 """Between two looks whether a transfer has begun."""
 
@@ -59,6 +61,8 @@ class Manifests:
     def learn(self, digest: Digest, manifest: Manifest) -> None:
         """Remember the chunks of a content; they are written behind."""
         self._fresh[digest] = manifest
+        if len(self._fresh) > _FRESH_MAX:
+            del self._fresh[next(iter(self._fresh))]
         self._is_wished.set()
 
     async def forget(self, digest: Digest) -> None:
@@ -109,6 +113,7 @@ class Manifests:
                 self._wishes.append((digest, size))
             elif await self.get(digest) is None and (manifest := await self._cut(digest, is_urgent=False)) is not None:
                 self._fresh[digest] = manifest
+                await self._save()
 
     async def _cut(self, digest: Digest, *, is_urgent: bool) -> Manifest | None:
         """Read a content; None where it is not here, or not that content any more."""
@@ -132,8 +137,9 @@ class Manifests:
         if self._fresh:
             saved = dict(self._fresh)
             await self._site.threads.record(partial(self._write, saved))
-            for digest in saved:
-                self._fresh.pop(digest, None)
+            for digest, manifest in saved.items():
+                if self._fresh.get(digest) is manifest:
+                    del self._fresh[digest]
 
     # In the thread of the database
 
