@@ -52,6 +52,18 @@ def test_a_link_is_kept_across_file_systems(far_bench: Bench) -> None:
     assert not bench.at("f").is_symlink()
 
 
+def test_a_link_that_cannot_be_kept_durably_leaves_nothing(far_bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_fd: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    far_bench.at("f").symlink_to("target")
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="Input/output"):
+        far_bench.kept.keep(far_bench.root.fd, b"f", F, Symlink(b"target"))
+    assert far_bench.kept.files() == set()
+    assert far_bench.at("f").is_symlink()
+
+
 def test_a_copy_that_differs_says_what_it_is(far_bench: Bench) -> None:
     bench = far_bench
     bench.make("f", b"longer than expected")

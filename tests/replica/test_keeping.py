@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import sys
 import tempfile
 import time
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ import dirsync.replica.keeping as keeping
 import dirsync.replica.saving as saving
 from dirsync.core.entry import File, Role
 from dirsync.core.events import EventName
+from dirsync.core.fingerprint import Fingerprint, Known
 from dirsync.core.plan import Action
 from dirsync.core.reports import Applied, Failed, Step
 from dirsync.core.versions import Why
@@ -28,7 +30,7 @@ from dirsync.errors import DiskError, Refusal, StateError
 from dirsync.limits import KEPT_BYTES_MIN
 from dirsync.replica.keeping import Versions
 from dirsync.replica.site import Ground, Site
-from dirsync.store import leaving_names, version_rows
+from dirsync.store import index_rows, leaving_names, version_rows
 from dirsync.store.database import Database
 from tests.replica.local_ground import local_ground, rel
 from tests.replica.test_local_apply import a_file, add
@@ -246,6 +248,53 @@ def test_what_could_not_be_recorded_is_recorded_with_the_next_in_its_order(tmp_p
         at.agree()
 
 
+def test_what_has_lost_its_name_is_a_version_under_another(tmp_path):
+    """A file was taken out of the tree, and neither kept nor put back; the index has forgotten its path since."""
+    hashed = path_hash(rel("f")).decode()
+    with cellar(tmp_path / "state") as at:
+        said = []
+        at.site.emit = lambda event, path, fields: said.append((event, path))
+        root = Root.open(str(tmp_path))
+        staging = Staging(root, at.site.state)
+        aside, name = staging.reserve(rel("f"))
+        (tmp_path / "f").write_bytes(b"old")
+        os.rename(tmp_path / "f", name, dst_dir_fd=aside)
+        (tmp_path / "state" / "versions" / f"{hashed}-1-00").write_bytes(b"older")
+        (tmp_path / "state" / "versions" / "somebody's").write_bytes(b"not kept here")
+        at.versions.adopt(Ground(root, staging, Unlocking(root, at.site.state)))
+        with at.site.database.transaction() as connection:
+            rows = version_rows.of_path(connection, rel(f"recovered-{hashed}"))
+        assert {row.entry.digest for row in rows} == {digest_of(b"old"), digest_of(b"older")}
+        assert said == [(EventName.NOTICE, rel(f"recovered-{hashed}"))] * 2
+        assert os.listdir(tmp_path / "state" / "staging") == []
+        staging.close()
+        root.close()
+
+
+def test_the_index_knows_a_name_until_the_version_has_its_row(tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise StateError("the disk is full")
+
+    with cellar(tmp_path) as at:
+        index, known = at.site.index, Known(a_file(b"old"), Fingerprint(1, 3, 1, 1, 0o100644), 1)
+        writer = saving.IndexWriter(at.site, at.versions)
+        at.site.threads.record = asyncio.to_thread
+        index.set(rel("f"), known)
+        asyncio.run(writer.save())
+        monkeypatch.setattr(version_rows, "add", fail)
+        with pytest.raises(StopIteration):
+            at.keep("f", 3)
+        index.discard(rel("f"))
+        asyncio.run(writer.save())
+        with at.site.database.transaction() as connection:
+            assert [path for path, _ in index_rows.load(connection)] == [rel("f")]
+        monkeypatch.undo()
+        asyncio.run(writer.save())
+        with at.site.database.transaction() as connection:
+            assert not list(index_rows.load(connection))
+        at.agree()
+
+
 async def kept_at(ground, name):
     return [(version.why, version.entry) for version in await ground.replica.history(rel(name))]
 
@@ -322,6 +371,23 @@ async def test_what_a_program_still_wrote_to_a_kept_file_is_what_is_restored(tmp
         assert restored.entry.size == 22
         assert (await kept_at(ground, "f"))[-1][1] == restored.entry
         assert ground.of(EventName.ERROR) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only leases tell who has a file open")
+async def test_a_version_that_a_program_still_writes_to_is_not_restored_half_done(tmp_path):
+    async with local_ground(tmp_path) as ground:
+        await ground.replica.apply([add("f", b"old")])
+        step = Step(Action(rel("f"), a_file(b"old"), a_file(b"new", 2 * 10**18)), b"new")
+        (result,) = await ground.replica.apply([step])
+        (file,) = os.listdir(tmp_path / "state" / "versions")
+        with open(tmp_path / "state" / "versions" / file, "ab", buffering=0) as writer:
+            writer.write(b" and half of")
+            with pytest.raises(Refusal, match="still writing"):
+                await ground.replica.restore(result.kept)
+            assert ground.read("f") == b"new"
+            writer.write(b" what was added")
+        await ground.replica.restore(result.kept)
+        assert ground.read("f") == b"old and half of what was added"
 
 
 def test_an_ignored_name_that_was_on_its_way_when_the_server_died_is_a_version(tmp_path: Path) -> None:

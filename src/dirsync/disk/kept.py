@@ -121,6 +121,20 @@ class KeptArea:
         else:
             os.unlink(name, dir_fd=directory)
 
+    def is_being_written(self, file: str) -> bool:
+        """Return whether a program that had it open when it was moved here has not closed it; as far as is known.
+
+        Once it is not, nobody opens it again to write. Raises OSError.
+        """
+        name = os.fsencode(file)
+        if not stat.S_ISREG(lstat_at(self._fd, name).st_mode):
+            return False
+        fd = os.open(name, O_READ, dir_fd=self._fd)
+        try:
+            return bool(is_open_for_writing(fd))
+        finally:
+            os.close(fd)
+
     def second_look(self, file: str, entry: Entry) -> Entry:
         """Return what the kept file is now: a program that still had it open may have gone on writing.
 
@@ -187,23 +201,21 @@ class KeptArea:
     def _copied(self, directory: int, name: bytes, target: bytes, entry: Entry) -> tuple[str, Entry]:
         if isinstance(entry, Symlink):
             os.symlink(os.readlink(name, dir_fd=directory), target, dir_fd=self._fd)
-            self.sync()
-            os.unlink(name, dir_fd=directory)
-            return os.fsdecode(target), entry
-        source = os.open(name, O_READ, dir_fd=directory)
-        try:
-            digest, size = self._copy_at_rest(source, _UNFINISHED + target)
-        finally:
-            os.close(source)
-        os.rename(_UNFINISHED + target, target, src_dir_fd=self._fd, dst_dir_fd=self._fd)
+        else:
+            source = os.open(name, O_READ, dir_fd=directory)
+            try:
+                digest, size = self._copy_at_rest(source, _UNFINISHED + target)
+            finally:
+                os.close(source)
+            os.rename(_UNFINISHED + target, target, src_dir_fd=self._fd, dst_dir_fd=self._fd)
+            if isinstance(entry, File) and digest != entry.digest:
+                entry = replace(entry, digest=digest, size=size)
         try:
             self.sync()  # the original may go durably before anything else is synced
             os.unlink(name, dir_fd=directory)
         except OSError:
             os.unlink(target, dir_fd=self._fd)
             raise
-        if isinstance(entry, File) and digest != entry.digest:
-            entry = replace(entry, digest=digest, size=size)
         return os.fsdecode(target), entry
 
     def _copy_at_rest(self, source: int, target: bytes) -> tuple[Digest, int]:

@@ -6,7 +6,9 @@ its file goes: what is listed is there.
 """
 
 import asyncio
+import re
 import sqlite3
+import threading
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -19,7 +21,7 @@ from dirsync.core.entry import Digest, Entry
 from dirsync.core.events import EventName
 from dirsync.core.paths import RelPath
 from dirsync.core.versions import Version
-from dirsync.disk.kept import Kept, path_hash
+from dirsync.disk.kept import PATH_HASH_CHARS, Kept, path_hash
 from dirsync.disk.staging import Stray
 from dirsync.errors import DiskError, Refusal, StateError
 from dirsync.limits import KEPT_CLEARED_AT_ONCE
@@ -28,6 +30,10 @@ from dirsync.store import leaving_names, version_rows
 from dirsync.store.version_rows import VersionRow
 
 _DAY_NS = 86_400 * 1_000_000_000
+_RECOVERED = b"recovered-"
+"""Begins the path of a version whose own path nobody knows any more; the hash of that follows."""
+_PATH_HASH = re.compile(b"[0-9a-f]{%d}" % PATH_HASH_CHARS)
+_WITHOUT_A_NAME = "something that was set aside has lost its name; it is kept under this one, for `dirsync restore`"
 
 
 class Versions:
@@ -41,7 +47,8 @@ class Versions:
         self._keep_days = keep_days
         self._size_max = size_max
         self._size = 0
-        self._unrecorded: list[Kept] = []
+        self._recording = threading.Lock()
+        self._unrecorded: list[Kept] = []  # guarded by the lock
         self._is_name_noted = False
         # Changed in transactions, so that nothing is given up between being found and being used.
         self._used: Counter[int] = Counter()
@@ -52,24 +59,41 @@ class Versions:
 
         Where the state cannot be written they get theirs with the next ones, or at the next start; that is announced.
         """
+        with self._recording:
+            try:
+                return self._record(kept)
+            except StateError as error:
+                self._tell(EventName.ERROR, self._unrecorded[0].path, str(error))
+                return {}
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether something was kept that has no version yet."""
+        return bool(self._unrecorded)
+
+    def catch_up(self) -> None:
+        """Give a version to what has none yet. Blocking, from any thread. Raises StateError."""
+        with self._recording:
+            self._record(())
+
+    def _record(self, kept: Sequence[Kept]) -> dict[str, str]:
         found = {each.file: each for each in (*self._unrecorded, *kept)}
         waiting = sorted(found.values(), key=lambda each: self._site.kept.kept_ns(each.file))
         if not waiting:
             return {}
-        try:
-            with self._site.database.transaction() as connection:
-                rows = [self._add(connection, each) for each in waiting]
-                if self._is_name_noted:
-                    leaving_names.remove(connection, (each.path for each in waiting))
-        except StateError as error:
-            self._unrecorded = waiting
-            self._site.threads.tell(partial(self._site.emit, EventName.ERROR, waiting[0].path, {"reason": str(error)}))
-            return {}
+        self._unrecorded = waiting
+        with self._site.database.transaction() as connection:
+            rows = [self._add(connection, each) for each in waiting]
+            if self._is_name_noted:
+                leaving_names.remove(connection, (each.path for each in waiting))
         self._unrecorded = []
         self._size += sum(row.size for row in rows)
         if self._size > self._size_max:
             self._site.threads.tell(self.is_excessive.set)
         return {row.file: self._id(row.number) for row in rows}
+
+    def _tell(self, event: EventName, path: RelPath, reason: str) -> None:
+        self._site.threads.tell(partial(self._site.emit, event, path, {"reason": reason}))
 
     def note_names(self, paths: Sequence[RelPath]) -> None:
         """Have these names durably, because no index row has them. Blocking, from any thread. Raises DiskError."""
@@ -101,7 +125,10 @@ class Versions:
 
     @asynccontextmanager
     async def used(self, version: str) -> AsyncIterator[tuple[Version, str]]:
-        """Lend a version and its file, which stays for the time of the block. Raises Refusal where there is none."""
+        """Lend a version and its file, which stays for the time of the block.
+
+        Raises Refusal where there is none, and where a program that had it open is still writing to it.
+        """
         row = await self._site.threads.record(partial(self._take, self._number(version)))
         if row is None:
             raise Refusal(f"there is no version {version}; it may have been removed because of its age")
@@ -129,6 +156,8 @@ class Versions:
 
     def _second_look(self, file: str, entry: Entry) -> Entry:
         try:
+            if self._site.kept.is_being_written(file):
+                raise Refusal("a program is still writing to this version; try again when it has finished")
             return self._site.kept.second_look(file, entry)
         except OSError:
             return entry  # whoever reads it is told why it cannot be read
@@ -151,7 +180,8 @@ class Versions:
     def adopt(self, ground: Ground) -> None:
         """Give a version to whatever a crash left behind: in the staging area, and among the kept files. Blocking.
 
-        Called once for a ground, before anything is staged there. Raises DiskError and StateError.
+        Where nothing knows any more what it was called, it gets a name of ours, which is announced. Called once for a
+        ground, before anything is staged there. Raises DiskError and StateError.
         """
         hashes: dict[bytes, RelPath] = {}
         with self._site.database.transaction() as connection:
@@ -163,7 +193,7 @@ class Versions:
         def path_of(hashed: bytes) -> RelPath | None:
             if not hashes:
                 hashes.update((path_hash(path), path) for path in (*self._site.index.known, *leaving, *moving))
-            return hashes.get(hashed)
+            return hashes.get(hashed) or _recovered(hashed)
 
         strays: list[Kept] = []
         for stray in ground.staging.recover(path_of):
@@ -173,7 +203,10 @@ class Versions:
         with self._site.database.transaction() as connection:
             recorded = version_rows.files(connection).union(version_rows.discarded(connection))
         self._is_name_noted = bool(leaving)
-        self.record([*strays, *self._site.kept.orphans(recorded | {kept.file for kept in strays}, path_of)])
+        found = [*strays, *self._site.kept.orphans(recorded | {kept.file for kept in strays}, path_of)]
+        self.record(found)
+        for nameless in (kept.path for kept in found if kept.path.startswith(_RECOVERED)):
+            self._tell(EventName.NOTICE, nameless, _WITHOUT_A_NAME)
         if (leaving or missing) and not self._unrecorded:
             with self._site.database.transaction() as connection:
                 leaving_names.remove(connection, leaving)
@@ -254,3 +287,8 @@ class Versions:
         if role != self._site.role.value or not digits.isascii() or not digits.isdigit() or len(digits) > 18:
             raise Refusal(f"there is no version {version} on this server")
         return int(digits)
+
+
+def _recovered(hashed: bytes) -> RelPath | None:
+    """Return the path for what only a path hash is known of; None where this is none, and so nothing of ours."""
+    return RelPath(_RECOVERED + hashed) if _PATH_HASH.fullmatch(hashed) else None

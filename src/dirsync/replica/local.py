@@ -69,7 +69,7 @@ class LocalReplica:
         self._applying = Applying(site, self._settling, self._versions, self._lose)
         self._restoring = Restoring(site, self._settling, self._applying, self._versions)
         self._contents = Contents(site, self._settling.holds, self._versions)
-        self._writer = IndexWriter(site)
+        self._writer = IndexWriter(site, self._versions)
         self._identity = Identity(b"", is_new=True)
         self._root_identity = RootIdentity(0, 0)
         self._has_new_rules = False

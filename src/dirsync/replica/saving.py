@@ -26,10 +26,14 @@ _CLEARING_REST_SECONDS = 1.0
 
 
 class IndexWriter:
-    """Saves the index of a site, a batch of rows per transaction."""
+    """Saves the index of a site, a batch of rows per transaction; never before what was kept has its version.
 
-    def __init__(self, site: Site) -> None:
+    Of a file that went, the row that the index is about to lose may be all that knows what it was called.
+    """
+
+    def __init__(self, site: Site, versions: Versions) -> None:
         self._site = site
+        self._versions = versions
         self._is_failing = False
 
     def load(self) -> None:
@@ -47,10 +51,10 @@ class IndexWriter:
         """Save what changed; what cannot be saved is announced once and tried again."""
         site = self._site
         rows = site.index.take_unsaved()
-        if not rows:
+        if not rows and not self._versions.is_behind:
             return
         try:
-            await site.threads.record(partial(save_rows, site.database, rows))
+            await site.threads.record(partial(self._write, rows))
             site.index.saved(rows)
             self._is_failing = False
         except StateError as error:
@@ -58,6 +62,11 @@ class IndexWriter:
             if not self._is_failing:
                 self._is_failing = True
                 site.emit(EventName.ERROR, None, {"reason": str(error)})
+
+    def _write(self, rows: Sequence[tuple[RelPath, Known | None]]) -> None:
+        self._versions.catch_up()
+        if rows:
+            save_rows(self._site.database, rows)
 
 
 def save_rows(database: Database, rows: Sequence[tuple[RelPath, Known | None]]) -> None:
