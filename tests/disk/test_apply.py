@@ -5,6 +5,7 @@ import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -296,6 +297,25 @@ def test_a_late_write_through_an_old_descriptor_is_seen_in_what_was_kept(
     assert isinstance(done.kept.entry, File)
     assert done.kept.entry.digest == file_entry(b"old+late").digest
     assert bench.kept_content(done.kept.file) == b"old+late"
+
+
+def test_what_stands_in_a_read_only_directory_is_replaced(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = bench.make("d/f")
+    bench.at("d").chmod(0o555)
+    real = syscalls.rename_exchange
+
+    def exchange(*places: Any) -> None:
+        """Refuse as the kernel refuses everybody but root."""
+        if not bench.at("d").stat().st_mode & stat.S_IWUSR:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        real(*places)
+
+    monkeypatch.setattr(syscalls, "rename_exchange", exchange)
+    done = bench.apply_one(bench.prepare("d/f", known, file_entry(b"new"), b"new"))
+    assert isinstance(done, Done)
+    assert bench.at("d/f").read_bytes() == b"new"
+    assert stat.S_IMODE(bench.at("d").stat().st_mode) == 0o555
+    bench.at("d").chmod(0o755)
 
 
 def test_metadata_changes_in_place_without_a_version(bench: Bench) -> None:

@@ -75,6 +75,19 @@ class World:
         running.cancel()
 
 
+def test_a_scan_that_was_held_up_does_not_put_off_the_next_by_hours():
+    world = World(0.001)
+
+    async def hold_up_one(_scans):
+        world.cost = 20.0
+        while len(world.scans) < 2:
+            await asyncio.sleep(1)
+        world.cost = 0.001
+
+    run(world.live(30, hold_up_one))
+    assert len(world.scans) > 5
+
+
 @pytest.mark.parametrize("cost", [0.0001, 0.005, 0.05, 1.0, 20.0])
 @pytest.mark.parametrize("is_proving", [True, False])
 def test_the_background_scan_keeps_its_bound(cost, is_proving):

@@ -163,6 +163,10 @@ class Staging:
         os.rename(staged.name, staged.swap_name, src_dir_fd=staged.directory, dst_dir_fd=staged.directory)
         return staged.swap_name
 
+    def cover(self, staged: Staged) -> None:
+        """Take the name for the exchange back: there was none. Raises OSError."""
+        os.rename(staged.swap_name, staged.name, src_dir_fd=staged.directory, dst_dir_fd=staged.directory)
+
     def discard(self, staged: Staged) -> None:
         """Remove something staged that is not wanted any more.
 

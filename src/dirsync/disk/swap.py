@@ -83,6 +83,9 @@ class Swapper:
                 syscalls.rename_exchange(*aside, *place)
             except FileNotFoundError:
                 return Refused(observe(*place, known))
+            except PermissionError:
+                self._staging.cover(staged)  # it is tried again with the right to write
+                raise
             known_now = _known_at(place, intended, ours, still)
         if not is_same(lstat_at(*aside), seen.fingerprint):
             self._put_back(aside, place, path, ours)

@@ -4,6 +4,7 @@ Owns when a scan is due, and how far the watcher is trusted meanwhile. A scan na
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 
@@ -29,7 +30,8 @@ class Scanning:
         # One scan at a time: a second one would only slow the first down.
         self._turn = asyncio.Lock()
         self._wanted = asyncio.Event()
-        self._duration = 0.0
+        # Of the last two: one that a disk has held up says nothing of what a scan costs.
+        self._durations: deque[float] = deque(maxlen=2)
         self._is_proven = True
         self._first_is_done = asyncio.Event()
         self._is_fresh = False
@@ -100,7 +102,7 @@ class Scanning:
         except RootLost as lost:
             self._on_lost(str(lost))
             raise
-        self._duration = loop.time() - begin
+        self._durations.append(loop.time() - begin)
         try:
             await site.threads.record(partial(mounts.note, site.database, ground.root, found))
         except StateError as error:
@@ -123,4 +125,4 @@ class Scanning:
     def _interval(self) -> float:
         is_trusted = self._is_proven and not self._watching.has_gaps
         factor = SCAN_DURATION_FACTOR if is_trusted else SCAN_DURATION_FACTOR_BLIND
-        return max(SCAN_INTERVAL_SECONDS, factor * self._duration)
+        return max(SCAN_INTERVAL_SECONDS, factor * min(self._durations, default=0.0))
