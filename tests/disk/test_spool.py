@@ -81,6 +81,8 @@ def test_a_missing_file_and_a_missing_directory_are_disk_errors(spool):
     os.rmdir(spool._directory)
     with pytest.raises(DiskError, match="cannot be written"):
         spool.create()
+    with pytest.raises(DiskError, match="cannot be listed"):
+        spool.sweep(frozenset())
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")

@@ -373,6 +373,19 @@ async def test_what_a_program_still_wrote_to_a_kept_file_is_what_is_restored(tmp
         assert ground.of(EventName.ERROR) == []
 
 
+async def test_what_was_rewritten_behind_its_stat_before_it_was_kept_is_restored_as_it_is(tmp_path):
+    async with local_ground(tmp_path) as ground:
+        await ground.replica.apply([add("f", b"old")])
+        step = Step(Action(rel("f"), a_file(b"old"), a_file(b"new", 2 * 10**18)), b"new")
+        (result,) = await ground.replica.apply([step])
+        (file,) = (tmp_path / "state" / "versions").iterdir()
+        status = file.stat()
+        file.write_bytes(b"odd")
+        os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+        await ground.replica.restore(result.kept)
+        assert ground.read("f") == b"odd"
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only leases tell who has a file open")
 async def test_a_version_that_a_program_still_writes_to_is_not_restored_half_done(tmp_path):
     async with local_ground(tmp_path) as ground:

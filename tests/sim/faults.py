@@ -114,6 +114,9 @@ class Faults:
     async def _sync_fails(self, side):
         self._trouble(side, Trouble(SYNCING, errno.EIO, 300))
 
+    async def _few_descriptors(self, side):
+        self._trouble(side, Trouble(("open", "openat2", "listdir"), errno.EMFILE, self._rng.choice((100, 500))))
+
     async def _database_errors(self, side):
         self._trouble(side, Trouble((), errno.EIO, 200, is_database=True))
 

@@ -42,6 +42,7 @@ FAULTS = (
     "short_writes",
     "sync_fails",
     "database_errors",
+    "few_descriptors",
     "hang",
     "clock_step",
     "lost_state",

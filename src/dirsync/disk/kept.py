@@ -142,11 +142,16 @@ class KeptArea:
         """
         if not isinstance(entry, File):
             return entry
-        name = os.fsencode(file)
-        status = lstat_at(self._fd, name)
+        status = lstat_at(self._fd, os.fsencode(file))
         if (status.st_size, status.st_mtime_ns) == (entry.size, entry.mtime_ns):
             return entry
-        found = entry_at(self._fd, name)
+        return self.as_it_is(file, entry)
+
+    def as_it_is(self, file: str, entry: Entry) -> Entry:
+        """Return what the kept file is now by its content: somebody may have put its time back. Raises OSError."""
+        if not isinstance(entry, File):
+            return entry
+        found = entry_at(self._fd, os.fsencode(file))
         assert isinstance(found, File)
         # A file system that stores times more coarsely, or the copy of a link, shows another time for the same content.
         return entry if found.digest == entry.digest else found

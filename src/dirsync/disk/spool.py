@@ -94,8 +94,10 @@ class Spool:
             _discard(self._directory / name)
 
     def sweep(self, named: frozenset[str]) -> None:
-        """Remove what no row names."""
-        self.remove(path.name for path in self._directory.iterdir() if path.name not in named)
+        """Remove what no row names. Raises DiskError."""
+        with _errors_mapped("listed"):
+            names = os.listdir(self._directory)
+        self.remove(name for name in names if name not in named)
 
 
 def _discard(path: Path) -> None:

@@ -158,7 +158,7 @@ class Versions:
         try:
             if self._site.kept.is_being_written(file):
                 raise Refusal("a program is still writing to this version; try again when it has finished")
-            return self._site.kept.second_look(file, entry)
+            return self._site.kept.as_it_is(file, entry)
         except OSError:
             return entry  # whoever reads it is told why it cannot be read
 
