@@ -145,6 +145,7 @@ class SimDisk:
         self.listeners = []
         self.machines = {}
         self.descriptors = {}
+        self.closed_by_kill = set()
         self._next_descriptor = FIRST_DESCRIPTOR
         self._next_device = 1
         self._is_hooked = False
@@ -211,6 +212,7 @@ class SimDisk:
         process.is_killed = True
         if process in process.machine.processes:
             process.machine.processes.remove(process)
+        self.closed_by_kill.update(process.descriptors)
         for number in list(process.descriptors):
             self.release(number)
 
