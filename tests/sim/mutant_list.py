@@ -1,19 +1,39 @@
 """The safety steps of the product, each with the text that takes it away."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+from tests.sim.plan import Plan
 
 SRC = Path(__file__).parents[2] / "src"
 
 
+def _any(_plan):
+    return True
+
+
+def _has_power_cuts(plan):
+    return any(kind.startswith("power_cut") for kind in plan.faults)
+
+
+def _has_deaths(plan):
+    return _has_power_cuts(plan) or not {"kill", "kill_at_call", "stop"}.isdisjoint(plan.faults)
+
+
+def _has_intruders(plan):
+    return plan.intruders_per_mille > 0
+
+
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """`old`, which occurs once in the module, becomes `new`."""
+    """`old`, which occurs once in the module, becomes `new`. `needs`: no other plan can show it."""
 
     name: str
     module: str
     old: str
     new: str
+    needs: Callable[[Plan], bool] = _any
 
     @property
     def file(self):
@@ -34,46 +54,71 @@ MUTANTS = (
         "dirsync.disk.metadata",
         "        if is_synced:\n            os.fsync(fd)\n    finally:\n        os.close(fd)\n\n\ndef owner_at",
         "    finally:\n        os.close(fd)\n\n\ndef owner_at",
+        needs=_has_power_cuts,
     ),
     Mutant(
         "directories not synced",
         "dirsync.disk.apply",
         "errors = sync_directories(self._root, set().union(*map(_touched, self._prepared)))",
         "errors = {}",
+        needs=_has_power_cuts,
     ),
     Mutant(
         "kept versions not synced",
         "dirsync.disk.apply",
         "                self._kept.sync()\n                errors",
         "                errors",
+        needs=_has_power_cuts,
     ),
     Mutant(
         "kept content not synced",
         "dirsync.disk.kept",
         "            self._sync_content(self._moved.pop())\n",
         "            self._moved.pop()\n",
+        needs=_has_power_cuts,
     ),
     Mutant(
         "spooled content not synced",
         "dirsync.disk.spool",
         "                os.fsync(self._fd)\n",
         "",
+        needs=_has_power_cuts,
     ),
     Mutant(
         "spooled name not synced",
         "dirsync.disk.spool",
         "                _sync_directory(self._path.parent)\n",
         "",
+        needs=_has_power_cuts,
     ),
-    Mutant("captured content not synced", "dirsync.disk.copying", "            os.fsync(self._open_fd)\n", ""),
+    Mutant(
+        "captured content not synced",
+        "dirsync.disk.copying",
+        "            os.fsync(self._open_fd)\n",
+        "",
+        needs=_has_power_cuts,
+    ),
     Mutant(
         "captured name not synced",
         "dirsync.disk.copying",
         "                sync_directory(holder)\n",
         "                pass\n",
+        needs=_has_power_cuts,
     ),
-    Mutant("received content not synced", "dirsync.disk.receiving", "                    os.fsync(part.fd)\n", ""),
-    Mutant("database commits not synced", "dirsync.store.database", "synchronous = FULL", "synchronous = NORMAL"),
+    Mutant(
+        "received content not synced",
+        "dirsync.disk.receiving",
+        "                    os.fsync(part.fd)\n",
+        "",
+        needs=_has_power_cuts,
+    ),
+    Mutant(
+        "database commits not synced",
+        "dirsync.store.database",
+        "synchronous = FULL",
+        "synchronous = NORMAL",
+        needs=_has_power_cuts,
+    ),
     Mutant(
         "no transactions",
         "dirsync.store.database",
@@ -81,6 +126,7 @@ MUTANTS = (
         "            try:\n                yield self._connection\n"
         '                self._connection.execute("COMMIT")\n',
         "            try:\n                yield self._connection\n",
+        needs=_has_deaths,
     ),
     # Guards
     Mutant(
@@ -96,6 +142,7 @@ MUTANTS = (
         "            self._put_back(aside, place, path, ours)\n"
         "            return Refused(observe(*place, known))\n        try:\n            kept",
         "        try:\n            kept",
+        needs=_has_intruders,
     ),
     Mutant(
         "no look after taking out",
@@ -104,6 +151,7 @@ MUTANTS = (
         "                self._give_back(aside, place, path)\n"
         "                return Refused(observe(*place, known))\n",
         "",
+        needs=_has_intruders,
     ),
     Mutant(
         "nothing put back",
@@ -131,6 +179,7 @@ MUTANTS = (
         "dirsync.disk.swap",
         "                syscalls.rename_noreplace(staged.directory, staged.name, *place)\n",
         "                os.rename(staged.name, place[1], src_dir_fd=staged.directory, dst_dir_fd=place[0])\n",
+        needs=_has_intruders,
     ),
     Mutant(
         "no second look at what was kept",
@@ -150,6 +199,7 @@ MUTANTS = (
         "dirsync.disk.probe",
         "    is_same = before == after == named and reading.size == before.size\n",
         "    is_same = True\n",
+        needs=_has_intruders,
     ),
     Mutant(
         "quiet not looked at again",
@@ -187,6 +237,7 @@ MUTANTS = (
         "dirsync.coordinator.hold_intake",
         "        kind = change_kind(self._hold.seen[origin], entry)\n",
         "        await self._release(taken)\n        kind = change_kind(self._hold.seen[origin], entry)\n",
+        needs=_has_deaths,
     ),
     # Memory of the last run
     Mutant(
@@ -200,12 +251,14 @@ MUTANTS = (
         "dirsync.replica.applying",
         "                await self._save_names(paths)\n",
         "",
+        needs=_has_deaths,
     ),
     Mutant(
         "strays not taken up at the start",
         "dirsync.replica.local",
         "        await site.threads.bulk(partial(self._versions.adopt, site.ground))\n",
         "",
+        needs=_has_deaths,
     ),
     # In sync
     Mutant(
