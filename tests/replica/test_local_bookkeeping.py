@@ -55,6 +55,17 @@ def test_a_hint_during_a_look_leads_to_another():
     assert pending.item(A).since == 1.0
 
 
+def test_a_look_from_before_the_root_was_lost_ends_nothing():
+    pending = Pending()
+    pending.hint(A, 0.0)
+    pending.take(10, 0.0)
+    pending.clear()
+    pending.hint(A, 1.0)
+    pending.resolve(A)
+    assert pending.take(10, 1.0) == [A]
+    assert pending.item(A).since == 1.0
+
+
 def test_a_round_ends_with_everything_it_led_to():
     pending = Pending()
     pending.hint(A, 0.0)

@@ -148,12 +148,14 @@ class Pending:
         return self._items[path]
 
     def resolve(self, path: RelPath) -> None:
-        """End the look: the path is settled, unless it was hinted at meanwhile."""
+        """End the look: the path is settled, unless it was hinted at meanwhile. Nothing where no look is under way."""
         look = self._looks.pop(path, None)
+        if look is None:
+            return  # everything was forgotten since, and what waits now was hinted at after that
         item = self._items.pop(path, None)
         if item is not None:
             self._count(item.round, -1)
-        if look is not None and look.again is not None:
+        if look.again is not None:
             self._items[path] = look.again
             self._make_dirty(path)
 

@@ -158,8 +158,7 @@ class Settling:
                 asks = [self.conclusions.ask(path) for path in paths]
                 root, vanished = self._site.ground.root, self.conclusions.vanished.at_inode
                 outcomes = await self._site.threads.look(partial(look_at, root, asks, vanished, self.is_reporting))
-                if generation == self._generation:
-                    await self._settle_all(jobs, list(zip(asks, outcomes, strict=True)))
+                await self._settle_all(jobs, list(zip(asks, outcomes, strict=True)), generation)
             for tree, number in trees.items():
                 await self._walk(tree, number)
         except RootLost as lost:
@@ -193,9 +192,11 @@ class Settling:
         if generation == self._generation:
             self.take_scan(found, number)
 
-    async def _settle_all(self, jobs: asyncio.TaskGroup, looks: list[tuple[Ask, Outcome]]) -> None:
+    async def _settle_all(self, jobs: asyncio.TaskGroup, looks: list[tuple[Ask, Outcome]], generation: int) -> None:
         # What is gone comes first: a new name of it is reported together with its going.
         for ask, outcome in sorted(looks, key=lambda look: not isinstance(look[1], Gone)):
+            if generation != self._generation:
+                return  # the root was lost while one of them was recorded
             if isinstance(outcome, Large):
                 jobs.create_task(self._large(ask), name="look at a large file")
             else:
