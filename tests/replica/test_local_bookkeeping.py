@@ -143,6 +143,19 @@ async def test_a_report_does_not_move_before_a_turn_of_the_root():
     assert kinds == [Change, Lost, Back, Change]
 
 
+async def test_that_the_root_is_back_is_told_also_where_a_snapshot_was_given_meanwhile():
+    """That it was lost is on its way to somebody who has asked for the snapshot before."""
+    outbox = Outbox()
+    outbox.restart()
+    outbox.turn(Lost("away"))
+    assert await outbox.take() == [Lost("away")]
+    outbox.turn(Back(is_new=True))
+    outbox.change(Change(A, None), 0.0)
+    outbox.restart()
+    assert await outbox.take() == [Back(is_new=True)]
+    assert outbox.reported == 1
+
+
 async def test_dropped_captures_are_still_counted_but_say_nothing():
     outbox = Outbox()
     outbox.restart()

@@ -70,12 +70,17 @@ class Outbox:
         self._add(self._number, report, 0.0)
 
     def restart(self) -> None:
-        """Forget everything that waits: a snapshot says it all. Before the first one no state is worth reporting."""
+        """Forget the states that wait: a snapshot says them all. Before the first one no state is worth reporting.
+
+        That the root came back is told all the same: that it was lost may be on its way, or read already, and whether
+        it is another one is in no snapshot.
+        """
         self._is_open = True
-        self._waiting.clear()
+        self._waiting = {key: waiting for key, waiting in self._waiting.items() if isinstance(waiting.report, Back)}
         self._bytes = 0
         self._taken = 0
-        self._has_some.clear()
+        if not self._waiting:
+            self._has_some.clear()
 
     def drop_captures(self, path: RelPath) -> None:
         """Make the captures of a path that wait say nothing any more: what they report may have been replaced since."""
