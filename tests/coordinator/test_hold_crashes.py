@@ -199,6 +199,21 @@ def test_lock_enqueue_and_drain(memory: Path, stride: int) -> None:
     _interrupt(memory, make, check, stride)
 
 
+def test_a_kill_among_updates_that_are_given_together(memory: Path, stride: int) -> None:
+    """Their states come again, so it is not the state that tells which was the last one given."""
+    contents = [b"x", b"y", b"x", b"z", b"x", b"y"]
+
+    def make():
+        return Story(*_begin(), *(write(Role.B, content) for content in contents), unlock)
+
+    def check(story, step):
+        assert _states(story, Role.A) == [b"original", *contents], step
+        a, b = _trees(story)
+        assert a == b, step
+
+    _interrupt(memory, make, check, stride, ways=[_told_with_one_death])
+
+
 def test_edits_of_a_join_the_queue(memory: Path, stride: int) -> None:
     def make():
         return Story(

@@ -139,7 +139,7 @@ async def test_a_drain_outlives_whatever_directory_a_raises(tmp_path, error):
         await world.settle()
 
 
-@pytest.mark.parametrize("method", ["lock", "unlock", "set_draining", "applied", "row"])
+@pytest.mark.parametrize("method", ["lock", "unlock", "set_draining", "applied", "contents"])
 @in_virtual_time
 async def test_a_full_disk_in_the_middle_of_anything_kills_no_server(tmp_path, method):
     async with World(tmp_path) as world:
@@ -228,6 +228,22 @@ async def test_an_edit_passes_to_b_while_it_is_being_superseded(tmp_path):
         passing.set()
         await world.settle()
         assert world.b.read(X) == b"two"
+
+
+@in_virtual_time
+async def test_more_updates_than_one_apply_gives(tmp_path):
+    async with World(tmp_path) as world:
+        await locked(world)
+        contents = [b"state %d" % (number % 7) for number in range(100)]
+        for content in contents:
+            world.b.write(X, content)
+        await world.coordinator.wait_in_sync()
+        assert world.coordinator.holds.depth(X) == len(contents)
+        assert await unlock(world) == len(contents)
+        assert applied_contents(world) == contents
+        await world.settle()
+        remaining = [fields["remaining"] for fields in world.said(EventName.APPLIED, X)]
+        assert remaining == list(range(len(contents)))[::-1]
 
 
 @pytest.mark.faults

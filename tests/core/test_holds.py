@@ -6,21 +6,26 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from dirsync.core.entry import Entry, Role
+from dirsync.core.entry import ChangeKind, Entry, Role
 from dirsync.core.holds import Hold, Update, is_own_first
 from dirsync.core.paths import RelPath
-from tests.support.trees import at, file
+from tests.support.trees import at, file, link
 
 AGREED = file("agreed", 10)
 ONE, TWO, THREE = file("one", 20), file("two", 30), file("three", 40)
+HALF, OTHER_HALF, LARGE = file("h" * 50), file("i" * 50), file("l" * 61)
 
 
 def hold(entry: Entry | None = AGREED) -> Hold:
     return Hold(at("f"), {Role.A: entry, Role.B: entry})
 
 
+def update(number: int, origin: Role, entry: Entry | None) -> Update:
+    return Update(number, origin, entry, ChangeKind.MODIFIED, None, 0)
+
+
 def enqueue(held: Hold, origin: Role, entry: Entry | None) -> None:
-    held.enqueue(Update(held.depth + 1, origin, entry))
+    held.enqueue(update(held.depth + 1, origin, entry))
 
 
 def queued(held: Hold) -> list[tuple[Role, Entry | None]]:
@@ -129,6 +134,30 @@ NAMES = st.sampled_from([at("f"), at("d/g")])
 STATES = st.sampled_from([None, ONE, TWO, THREE, file("one", 21), file("four", 5)])
 
 
+@pytest.mark.parametrize(
+    ("entries", "group"),
+    [
+        ([ONE, TWO, ONE, TWO], 3),
+        ([ONE, None, TWO], 1),
+        ([None, ONE], 1),
+        ([file("agreed", 10, 0o600), ONE], 1),
+        ([ONE, file("one", 20, 0o600), TWO], 1),
+        ([link("here"), link("there"), ONE], 3),
+        ([ONE, LARGE, TWO], 1),
+        ([LARGE, ONE], 1),
+        ([ONE, HALF, OTHER_HALF], 2),
+    ],
+    ids=["many", "deletion", "deleted", "bits", "bits later", "links", "large", "large first", "bytes"],
+)
+def test_what_one_apply_may_give(entries: list[Entry | None], group: int) -> None:
+    held = hold()
+    for entry in entries:
+        enqueue(held, Role.B, entry)
+    held.seen[Role.A] = AGREED
+    found = held.next_group(updates_max=3, bytes_max=100, content_max=60)
+    assert found == list(held.updates)[:group]
+
+
 class HeldNames(RuleBasedStateMachine):
     """Two directories and their held names. The model is a deque of what must be applied, in order, per name."""
 
@@ -154,7 +183,7 @@ class HeldNames(RuleBasedStateMachine):
 
     def join(self, path: RelPath, role: Role) -> None:
         self.numbers += 1
-        self.holds[path].enqueue(Update(self.numbers, role, self.present[path][role]))
+        self.holds[path].enqueue(update(self.numbers, role, self.present[path][role]))
 
     def offer_b(self, path: RelPath, is_comparison: bool) -> None:
         """B's state is reported; A's present one, where nobody put it into the queue yet, has its place too."""

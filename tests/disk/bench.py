@@ -91,7 +91,9 @@ class Bench:
         is_ignored: Callable[[RelPath, bool], bool] = lambda *_: False,
         note_names: Callable[[Sequence[RelPath]], None] = lambda _: None,
     ) -> Batch:
-        return apply_batch(self.root, self.staging, self.kept, self.unlocking, prepared, is_ignored, note_names)
+        parts = (self.root, self.staging, self.kept, self.unlocking)
+        with apply_batch(*parts, prepared, is_ignored, note_names) as batch:
+            return batch
 
     def apply_one(self, prepared: Prepared) -> Outcome:
         return self.apply(prepared)[0]

@@ -485,14 +485,15 @@ def test_a_link_in_the_place_of_a_parent_leads_nowhere(bench: Bench, tmp_path: P
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "f").write_bytes(b"theirs")
-    known = bench.make("d/f")
+    known, other = bench.make("d/f"), bench.make("d/g")
     create = bench.prepare("d/n", None, NEW, b"new")
     bench.at("d/f").unlink()
+    bench.at("d/g").unlink()
     bench.at("d").rmdir()
     bench.at("d").symlink_to(outside)
     results = bench.apply(
         bench.prepare("d/f", known, NEW, b"new"),
-        bench.prepare("d/f", known, None),
+        bench.prepare("d/g", other, None),
         create,
         bench.prepare("d/made", None, Directory(0o755)),
     )
@@ -524,6 +525,33 @@ def test_one_failure_stops_no_other(bench: Bench) -> None:
     bad = bench.prepare("missing/g", None, NEW, b"new")
     results = bench.apply(bad, good, bench.prepare("f", known, None))
     assert [type(each) for each in results] == [Failed, Done, Done]
+    assert bench.staged_names() == []
+
+
+def test_steps_of_one_path_each_begin_with_what_the_one_before_left(bench: Bench) -> None:
+    known = bench.make("f")
+    contents = [b"one", b"two", b"one", b"three"]
+    entries = [known.entry, *map(file_entry, contents)]
+    steps = [
+        Prepared(Action(RelPath(b"f"), before, entry), bench.stage("f", entry, content), known)
+        for before, entry, content in zip(entries, entries[1:], contents, strict=False)
+    ]
+    done = bench.apply(*steps)
+    assert [outcome.entry for outcome in done if isinstance(outcome, Done)] == entries[1:]
+    kept = [outcome.kept for outcome in done if isinstance(outcome, Done) and outcome.kept is not None]
+    assert [bench.kept_content(each.file) for each in kept] == [b"old", b"one", b"two", b"one"]
+    assert bench.at("f").read_bytes() == b"three"
+    assert bench.staged_names() == []
+
+
+def test_a_step_that_is_not_done_ends_those_of_its_path(bench: Bench) -> None:
+    known, other = bench.make("f"), bench.make("g")
+    one, two = file_entry(b"one"), file_entry(b"two")
+    refused = Prepared(Action(RelPath(b"f"), file_entry(b"else"), one), bench.stage("f", one, b"one"), known)
+    fitting = bench.prepare("f", known, two, b"two")
+    outcomes = bench.apply(refused, fitting, bench.prepare("g", other, two, b"two"))
+    assert [type(outcome) for outcome in outcomes] == [Refused, Failed, Done]
+    assert bench.at("f").read_bytes() == b"old"
     assert bench.staged_names() == []
 
 
@@ -649,12 +677,12 @@ def test_an_immutable_file_fails_with_a_reason(bench: Bench) -> None:
         pytest.skip("cannot make a file immutable here")
     try:
         known = bench.known("f")
-        results = bench.apply(
-            bench.prepare("f", known, NEW, b"new"),
-            bench.prepare("f", known, None),
-            bench.prepare("f", known, file_entry(b"old", mode=0o600)),
-            bench.prepare("g", None, NEW, b"new"),
-        )
+        results = [
+            bench.apply_one(bench.prepare("f", known, NEW, b"new")),
+            bench.apply_one(bench.prepare("f", known, None)),
+            bench.apply_one(bench.prepare("f", known, file_entry(b"old", mode=0o600))),
+            bench.apply_one(bench.prepare("g", None, NEW, b"new")),
+        ]
     finally:
         subprocess.run(["chattr", "-i", str(bench.at("f"))], check=True)
     assert all(isinstance(each, Failed) and "immutable" in each.reason for each in results[:3])

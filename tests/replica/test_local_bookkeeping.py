@@ -3,10 +3,12 @@
 import asyncio
 import os
 from contextlib import closing
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
+import dirsync.disk.apply as apply_module
 import dirsync.replica.applying as applying
 import dirsync.replica.vanishing as vanishing
 from dirsync.core.entry import Directory, File
@@ -16,6 +18,7 @@ from dirsync.core.plan import Action
 from dirsync.core.reports import DROPPED, Back, Change, HeldName, Lost, Step
 from dirsync.disk.probe import Unsettled
 from dirsync.disk.reading import digest_of
+from dirsync.disk.steps import Stepper
 from dirsync.replica.capturing import HeldStates
 from dirsync.replica.ignoring import IgnoreRules
 from dirsync.replica.outbox import Outbox
@@ -261,11 +264,12 @@ class Death(BaseException):
     """The server is killed here."""
 
 
+def die(*_):
+    raise Death
+
+
 @pytest.mark.parametrize("where", ["before", "after"])
 async def test_what_was_given_before_a_kill_is_told_though_a_person_went_on_from_it(tmp_path, monkeypatch, where):
-    def die(*_):
-        raise Death
-
     async with local_ground(tmp_path) as ground:
         ground.write("f", b"before")
         await ground.until("f", File)
@@ -275,18 +279,54 @@ async def test_what_was_given_before_a_kill_is_told_though_a_person_went_on_from
         with monkeypatch.context() as patch:
             patch.setattr(applying, "apply_batch" if where == "before" else "_result", die)
             if where == "after":
-                patch.setattr(HeldStates, "applied", die)
+                patch.setattr(HeldStates, "given", die)
             with pytest.raises(Death):
-                await ground.replica.apply([Step(Action(rel("f"), before, given), b"given")])
+                await ground.replica.apply([Step(Action(rel("f"), before, given), b"given", 7)])
     with open(tmp_path / "root" / "f", "ab") as stream:
         stream.write(b", and gone on from")
     async with local_ground(tmp_path, is_started=False) as ground:
         await ground.replica.hold([HeldName(rel("f"), before)])
         await ground.snapshot()
         changes = await ground.drain()
-    told = [(change.is_given, change.found.size) for change in changes if change.capture]
-    gone_on = (False, len(ground.read("f")))
-    assert told == ([(True, 5), gone_on] if where == "after" else [gone_on])
+    told = [(change.given, change.found.size) for change in changes if change.capture]
+    gone_on = (0, len(ground.read("f")))
+    assert told == ([(7, 5), gone_on] if where == "after" else [gone_on])
+
+
+@pytest.mark.parametrize("reached", range(5))
+async def test_of_a_group_the_last_that_was_given_before_a_kill_is_told(tmp_path, monkeypatch, reached):
+    """Not by its state: the third is like the first."""
+    calls = []
+
+    def step(stepper, prepared):
+        if len(calls) == reached:
+            raise Death
+        calls.append(prepared)
+        return Stepper.step(stepper, prepared)
+
+    contents = [b"x", b"y", b"x", b"z"]
+    async with local_ground(tmp_path) as ground:
+        ground.write("f", b"before")
+        await ground.until("f", File)
+        before = ground.seen[rel("f")]
+        await ground.replica.hold([HeldName(rel("f"), before)])
+        entries = [before, *(File(digest_of(c), 1, 1_600_000_000_000_000_001, 0o644) for c in contents)]
+        actions = [Action(rel("f"), old, new) for old, new in pairwise(entries)]
+        steps = [
+            Step(action, content, 7 + n) for n, (action, content) in enumerate(zip(actions, contents, strict=True))
+        ]
+        with monkeypatch.context() as patch:
+            patch.setattr(apply_module, "Stepper", type("Mortal", (Stepper,), {"step": step}))
+            patch.setattr(HeldStates, "given", die)
+            with pytest.raises(Death):
+                await ground.replica.apply(steps)
+    assert ground.read("f") == [b"before", *contents][reached]
+    async with local_ground(tmp_path, is_started=False) as ground:
+        await ground.replica.hold([HeldName(rel("f"), before)])
+        await ground.snapshot()
+        changes = await ground.drain()
+    told = [(change.given, change.found) for change in changes if change.capture]
+    assert told == ([(6 + reached, entries[reached])] if reached else [])
 
 
 async def test_the_same_state_made_by_a_person_is_not_what_was_given(tmp_path):
@@ -297,4 +337,4 @@ async def test_the_same_state_made_by_a_person_is_not_what_was_given(tmp_path):
         ground.write("f", b"like the head")
         change = await ground.until("f", File)
     assert change.capture
-    assert not change.is_given
+    assert not change.given

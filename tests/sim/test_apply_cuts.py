@@ -152,7 +152,8 @@ class Run:
         self._disk.before_call = self._before_call
         try:
             prepared = [*self._steps(staging, known), *self._moves(known)]
-            self.outcomes = apply_batch(root, staging, kept, Unlocking(root, self._state()), prepared).outcomes
+            with apply_batch(root, staging, kept, Unlocking(root, self._state()), prepared) as batch:
+                self.outcomes = batch.outcomes
         except Killed:
             pass
         finally:

@@ -81,21 +81,17 @@ def test_updates_come_back_in_order(
         found = hold_rows.load_updates(connection)
         assert found == expected
         assert [exact(row.entry) for row in found] == [exact(row.entry) for row in expected]
-        assert [hold_rows.get_update(connection, row.id) for row in expected] == expected
         assert hold_rows.spool_files(connection) == {row.file for row in expected if row.file is not None}
 
 
-def test_the_spool_counts_what_has_a_file(database: Database) -> None:
+def test_the_spool_needs_what_an_update_names(database: Database) -> None:
     lock(database, A)
     first = enqueue(database, A, "1", 10)
     enqueue(database, A, "2", 20)
     enqueue(database, A, None, 500)
     with database.transaction() as connection:
-        assert hold_rows.spool_size(connection) == 30
         hold_rows.remove_update(connection, first)
-        assert hold_rows.spool_size(connection) == 20
         assert hold_rows.spool_files(connection) == {"2"}
-        assert hold_rows.get_update(connection, first) is None
 
 
 def test_draining_is_noted_with_its_reason(database: Database) -> None:

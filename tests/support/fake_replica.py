@@ -55,7 +55,7 @@ class FakeReplica:
         self._versions = {}
         self._held = {}
         self._captures = {}
-        self._given_captures = set()
+        self._given_captures = {}
         self._reports = []
         self._taken = 0
         self._serial = 0
@@ -120,7 +120,7 @@ class FakeReplica:
             yield rows[start : start + ROWS_PER_BATCH]
         self._taken = 0
         for number, (path, standing) in self._captures.items():
-            self._report(Change(path, standing.entry, capture=number, is_given=number in self._given_captures))
+            self._report(Change(path, standing.entry, capture=number, given=self._given_captures.get(number, 0)))
 
     async def look(self, is_full):
         self._check_root()
@@ -158,7 +158,13 @@ class FakeReplica:
         self._check_root()
         if self.applying is not None:
             await self.applying.wait()
-        return [self._apply(step) for step in steps]
+        results, broken = [], set()
+        for step in steps:
+            result = Failed("the step before it was not done") if step.action.path in broken else self._apply(step)
+            results.append(result)
+            if not isinstance(result, Applied):
+                broken.add(step.action.path)
+        return results
 
     # Holding.
 

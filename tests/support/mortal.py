@@ -11,7 +11,7 @@ from dirsync.coordinator.hold_journal import HoldJournal
 from dirsync.coordinator.loop import Coordinator
 from dirsync.coordinator.tally import Tally
 from dirsync.core.entry import Role
-from dirsync.core.reports import Applied, Change
+from dirsync.core.reports import Applied, Change, Failed
 from dirsync.disk.spool import Spool
 from dirsync.errors import Unreachable
 from dirsync.store import hold_rows
@@ -114,9 +114,8 @@ class LastingReplica(FakeReplica):
 
     async def hold(self, names):
         for name in names:
-            if name.path in self._given and self._given[name.path].entry != name.seen:
+            if name.path in self._given:
                 self._tell_given(name.path)
-            self._given.pop(name.path, None)
         pending = {path for path, _ in self._captures.values()}
         for name in names:
             if name.path not in self._held or name.path not in pending:
@@ -127,6 +126,8 @@ class LastingReplica(FakeReplica):
     async def unhold(self, paths):
         untold = {path for path, _ in self._captures.values() if path in paths}
         await super().unhold(paths)
+        for path in paths:
+            self._given.pop(path, None)
         for path in untold:
             self._report(Change(path, self._at(path).entry))
 
@@ -141,18 +142,18 @@ class LastingReplica(FakeReplica):
 
     def _tell_given(self, path):
         self.captured_count += 1
-        standing = self._given.pop(path)
+        update, standing = self._given.pop(path)
         self._captures[self.captured_count] = path, standing
-        self._given_captures.add(self.captured_count)
-        self._report(Change(path, standing.entry, capture=self.captured_count, is_given=True))
+        self._given_captures[self.captured_count] = update
+        self._report(Change(path, standing.entry, capture=self.captured_count, given=update))
 
     def _apply(self, step):
         result = super()._apply(step)
         path = step.action.path
         if path in self._held and isinstance(result, Applied):
             self._held[path] = self._at(path).entry
-            if self.role is Role.A:
-                self._given[path] = self._at(path)
+            if step.update:
+                self._given[path] = step.update, self._at(path)
         return result
 
     def _put(self, path, standing):
@@ -188,6 +189,20 @@ class _Reached:
     async def snapshot(self, believed=()):
         async for batch in self._replica.snapshot(believed):
             yield batch
+
+    async def apply(self, steps):
+        """A kill between two steps leaves the first one done."""
+        results, broken = [], set()
+        self._death.step("before apply")
+        for step in steps:
+            if step.action.path in broken:
+                results.append(Failed("the step before it was not done"))
+                continue
+            results += await self._replica.apply([step])
+            self._death.step("after a step of an apply")
+            if not isinstance(results[-1], Applied):
+                broken.add(step.action.path)
+        return results
 
     async def supply(self, ref, offset):
         async for chunk in self._replica.supply(ref, offset):

@@ -13,7 +13,7 @@ from dirsync.coordinator.hold_journal import HoldJournal
 from dirsync.coordinator.pair import Pair
 from dirsync.core.entry import Entry, File, Problem, Role, Untracked, change_kind, size_of
 from dirsync.core.events import Emit, EventName
-from dirsync.core.holds import Hold, Update, is_own_first
+from dirsync.core.holds import Hold, is_own_first
 from dirsync.core.reports import Change, ContentOfCapture
 from dirsync.errors import DirsyncError, ProtocolError, Refusal, RootLost, Unreachable
 from dirsync.limits import RETRY_FIRST_SECONDS, RETRY_MAX_SECONDS
@@ -49,7 +49,7 @@ class HoldIntake:
     """The way into the queue of one locked name.
 
     `mutex` is the name's own: it is held over awaits, because a durable step and its effect on the hold are one.
-    `enqueued` is told the row id of each new update. `record_head` records that directory_a holds the head.
+    `enqueued` is told the row id of each new update. `record_given` records that directory_a was given all up to one.
     `is_compared` is set once A's own states of the start have been reported: B's are not decided before.
     """
 
@@ -64,7 +64,7 @@ class HoldIntake:
         held_bytes_max: int,
         wake: Callable[[], None],
         enqueued: Callable[[int], None],
-        record_head: Callable[[Update], Awaitable[None]],
+        record_given: Callable[[int], Awaitable[bool]],
         is_compared: asyncio.Event,
     ) -> None:
         self.is_full = False
@@ -78,13 +78,14 @@ class HoldIntake:
         self._held_bytes_max = held_bytes_max
         self._wake = wake
         self._enqueued = enqueued
-        self._record_head = record_head
+        self._record_given = record_given
         self._is_compared = is_compared
         self._intake: asyncio.Queue[_Taken | _Met | asyncio.Future[None]] = asyncio.Queue()
         self._markers: set[asyncio.Future[None]] = set()
         self._is_at_work = False
         self._trouble = ""
         self._is_closed = False
+        self._last_serial = -1
         self._sessions = dict.fromkeys(Role, 0)
         self._broken: dict[Role, int] = {}
         # States of A without a place in the queue: of an empty queue at most one, which is to pass to B; else those of
@@ -101,12 +102,18 @@ class HoldIntake:
 
     def take(self, role: Role, change: Change, while_apart: bool) -> None:
         """Accept a report about the held name, in order."""
+        if role is Role.A:
+            self._last_serial = change.serial
         is_start = not self._is_compared.is_set()
         self._intake.put_nowait(_Taken(role, change, while_apart or is_start, is_start, self._sessions[role]))
 
     def met(self) -> None:
         """All that a comparison with B found has been accepted."""
         self._intake.put_nowait(_Met())
+
+    def is_latest(self, serial: int) -> bool:
+        """Return whether A has reported no state of the name after it had made so many reports."""
+        return self._last_serial <= serial
 
     def supersede(self, role: Role) -> None:
         """A new snapshot of this replica: whatever of it is not in the queue yet is reported again, in order."""
@@ -245,11 +252,10 @@ class HoldIntake:
 
     async def _decide_a(self, taken: _Taken) -> None:
         hold, entry = self._hold, taken.entry
-        head = hold.updates[0] if hold.updates else None
-        if taken.change.is_given:
-            if head is not None and entry == head.entry and entry != hold.seen[Role.A]:
-                # The drain had applied its head when it was interrupted: only the record was missing.
-                await self._record_head(head)
+        is_news = True
+        if taken.change.given:
+            # Where the drain was interrupted then, only the record was missing.
+            is_news = await self._record_given(taken.change.given)
         elif not hold.updates and entry != hold.seen[Role.A]:
             await self._keep_unsent(taken)
             return
@@ -263,7 +269,8 @@ class HoldIntake:
             await self._enqueue(taken, is_bounded=not hold.is_draining)
         if not any(taken.change.capture == unsent.change.capture for unsent in self._unsent):
             await self._release(taken)
-        self.has_news.set()
+        if is_news:
+            self.has_news.set()
 
     @property
     def _last_of_a(self) -> Entry | None:

@@ -12,7 +12,7 @@ from dirsync.core.entry import ChangeKind, Entry, File, Role, size_of
 from dirsync.core.holds import Hold, Update
 from dirsync.core.paths import RelPath
 from dirsync.disk.spool import Spool, SpoolFile
-from dirsync.errors import Refusal
+from dirsync.errors import DiskError, Refusal
 from dirsync.store import archive, hold_rows
 from dirsync.store.database import Database
 from dirsync.store.hold_rows import LockRow, UpdateRow
@@ -43,21 +43,22 @@ class HoldJournal:
 
     async def load(self) -> list[Journalled]:
         """Return every lock with its updates in order, and clear away what no row names."""
-        locks, updates, self._bytes = await asyncio.to_thread(self._load)
+        locks, updates = await asyncio.to_thread(self._load)
+        self._bytes = sum(row.size for row in updates)
         holds: dict[RelPath, Journalled] = {}
         for lock in locks:
             seen = {Role.A: lock.seen_a, Role.B: lock.seen_b}
             hold = Hold(lock.path, seen, is_draining=lock.is_draining)
             holds[lock.path] = Journalled(hold, lock.since_ns, lock.reason)
         for row in updates:
-            holds[row.path].hold.updates.append(Update(row.id, row.origin, row.entry))
+            hold = holds[row.path].hold
+            hold.updates.append(Update(row.id, row.origin, row.entry, row.change, row.file, row.received_ns))
         return list(holds.values())
 
-    def _load(self) -> tuple[list[LockRow], list[UpdateRow], int]:
+    def _load(self) -> tuple[list[LockRow], list[UpdateRow]]:
         with self._database.transaction() as connection:
             self._spool.sweep(frozenset(hold_rows.spool_files(connection)))
-            locks, updates = hold_rows.load_locks(connection), hold_rows.load_updates(connection)
-            return list(locks), list(updates), hold_rows.spool_size(connection)
+            return hold_rows.load_locks(connection), hold_rows.load_updates(connection)
 
     async def lock(self, hold: Hold) -> int:
         """Make a lock durable and return since when it is one."""
@@ -101,9 +102,10 @@ class HoldJournal:
         if isinstance(entry, File):
             file = await self._write(entry, chunks)
         seen = hold.seen | {origin: entry}
-        number = await asyncio.to_thread(self._enqueue, hold.path, origin, entry, kind, file, seen)
+        received_ns = self._clock_ns()
+        number = await asyncio.to_thread(self._enqueue, hold.path, origin, entry, kind, file, received_ns, seen)
         self._bytes += size_of(entry)
-        return Update(number, origin, entry)
+        return Update(number, origin, entry, kind, file, received_ns)
 
     def _enqueue(
         self,
@@ -112,6 +114,7 @@ class HoldJournal:
         entry: Entry | None,
         kind: ChangeKind,
         file: str | None,
+        received_ns: int,
         seen: dict[Role, Entry | None],
     ) -> int:
         with self._database.transaction() as connection:
@@ -123,7 +126,7 @@ class HoldJournal:
                 change=kind,
                 file=file,
                 size=size_of(entry),
-                received_ns=self._clock_ns(),
+                received_ns=received_ns,
             )
             hold_rows.set_seen(connection, path, seen[Role.A], seen[Role.B])
             return number
@@ -140,42 +143,43 @@ class HoldJournal:
             raise
         return spooled.name
 
-    async def row(self, update: Update) -> UpdateRow:
-        """Return the row of a waiting update."""
-        return await asyncio.to_thread(self._row, update.id)
-
-    def _row(self, number: int) -> UpdateRow:
-        with self._database.transaction() as connection:
-            row = hold_rows.get_update(connection, number)
-        assert row is not None, "the queue holds only ids of rows that exist"
-        return row
-
-    async def content(self, row: UpdateRow) -> AsyncIterator[bytes]:
+    async def content(self, update: Update) -> AsyncIterator[bytes]:
         """Yield the content of an update. Raises DiskError."""
-        assert row.file is not None, "only files have content"
-        chunks = self._spool.read(row.file)
+        assert update.file is not None, "only files have content"
+        chunks = self._spool.read(update.file)
         while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
             yield chunk
 
-    async def applied(self, hold: Hold, row: UpdateRow) -> None:
-        """Remove the head, which directory_a holds now; B's update is the new base in the same transaction."""
-        await asyncio.to_thread(self._applied, hold.path, row, hold.seen[Role.B])
-        self._bytes -= row.size
+    async def contents(self, updates: Sequence[Update]) -> list[bytes | None]:
+        """Return the small contents of these updates, None for one that has none; as far as they can be read.
 
-    def _applied(self, path: RelPath, row: UpdateRow, seen_b: Entry | None) -> None:
+        Raises DiskError where already that of the first cannot.
+        """
+        return await asyncio.to_thread(self._contents, updates)
+
+    def _contents(self, updates: Sequence[Update]) -> list[bytes | None]:
+        contents: list[bytes | None] = []
+        for update in updates:
+            try:
+                contents.append(None if update.file is None else b"".join(self._spool.read(update.file)))
+            except DiskError:
+                if not contents:
+                    raise
+                break
+        return contents
+
+    async def applied(self, hold: Hold, updates: Sequence[Update]) -> None:
+        """Remove the first updates, which directory_a has held one after the other and whose last one it holds now.
+
+        B's last one is the new base in the same transaction.
+        """
+        await asyncio.to_thread(self._applied, hold.path, updates, hold.seen[Role.B])
+        self._bytes -= sum(update.size for update in updates)
+
+    def _applied(self, path: RelPath, updates: Sequence[Update], seen_b: Entry | None) -> None:
         with self._database.transaction() as connection:
-            hold_rows.remove_update(connection, row.id)
-            hold_rows.set_seen(connection, path, row.entry, seen_b)
-            if row.origin is Role.B:
-                archive.record(connection, [(path, row.entry)])
-        if row.file is not None:
-            self._spool.remove([row.file])
-
-    async def rows(self, hold: Hold) -> list[UpdateRow]:
-        """Return the rows of all waiting updates, in order; what is applied meanwhile may be left out."""
-        return await asyncio.to_thread(self._rows, [update.id for update in hold.updates])
-
-    def _rows(self, numbers: Sequence[int]) -> list[UpdateRow]:
-        with self._database.transaction() as connection:
-            rows = [hold_rows.get_update(connection, number) for number in numbers]
-        return [row for row in rows if row is not None]
+            for update in updates:
+                hold_rows.remove_update(connection, update.id)
+            hold_rows.set_seen(connection, path, updates[-1].entry, seen_b)
+            archive.record(connection, [(path, update.entry) for update in updates if update.origin is Role.B])
+        self._spool.remove(update.file for update in updates if update.file is not None)

@@ -5,27 +5,33 @@ serialised here, and nothing here ever waits for another path. The rules are `co
 """
 
 import asyncio
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
+from itertools import takewhile
 
 from dirsync.coordinator.hold_intake import HoldIntake
 from dirsync.coordinator.hold_journal import HoldJournal, Journalled
+from dirsync.coordinator.hold_steps import HoldSteps
 from dirsync.coordinator.pair import Pair
-from dirsync.core.entry import Directory, File, Problem, Role, Untracked, change_kind
+from dirsync.core.entry import Problem, Role, Untracked, change_kind
 from dirsync.core.events import Emit, EventName
 from dirsync.core.holds import Update
-from dirsync.core.paths import RelPath, ancestors, display
-from dirsync.core.plan import Action
-from dirsync.core.reports import Applied, Failed, HeldName, Missing, Refused, Step
-from dirsync.errors import DirsyncError, Refusal, StateError, Unreachable
-from dirsync.limits import INLINE_BYTES_MAX, LISTING_SECONDS, RETRY_FIRST_SECONDS
+from dirsync.core.paths import display
+from dirsync.core.reports import Applied, Failed, HeldName, Missing, Refused, Result
+from dirsync.errors import DirsyncError, Refusal, StateError
+from dirsync.limits import BATCH_BYTES_MAX, INLINE_BYTES_MAX, LISTING_SECONDS, RETRY_FIRST_SECONDS
 from dirsync.replica.interface import FullReplica
-from dirsync.store.hold_rows import UpdateRow
 
 _SURPRISES_MAX = 20
 """How often in a row directory_a's file may change under one apply before the drain stops with a reason."""
 _PROBLEMS_MAX = 3
 """How often in a row it may be unreadable, or the staged content gone: a program that saves just now, or a staging area
 that made room for something else, is no reason to stop."""
+
+
+_GROUP_MAX = 64
+"""How many updates one apply gives: what is synced and recorded once for all of them is little beside the swaps then,
+and whoever locks again meanwhile waits for no more than these."""
 
 
 class HoldQueue:
@@ -59,7 +65,8 @@ class HoldQueue:
         self._queue: asyncio.Queue[int] = asyncio.Queue()
         for update in self.hold.updates:
             self._queue.put_nowait(update.id)
-        self._head: int | None = None
+        self._next: deque[int] = deque()
+        self._surprises = 0
         self._unlocked = asyncio.Event()
         self._applied_count = 0
         self._waiters: list[asyncio.Future[int]] = []
@@ -77,9 +84,10 @@ class HoldQueue:
             held_bytes_max,
             wake,
             self._queue.put_nowait,
-            self._record_head,
+            self._record_given,
             is_compared,
         )
+        self._steps = HoldSteps(self.hold, journal, pair, replicas)
         self._is_compared = is_compared
         if self.hold.is_draining:
             self._unlocked.set()
@@ -107,15 +115,6 @@ class HoldQueue:
     def is_quiet(self) -> bool:
         """Whether nothing is on its way into the queue, and no drain is at work."""
         return self.intake.is_empty and not self.hold.is_draining
-
-    async def rows(self) -> list[UpdateRow]:
-        """Return the waiting updates in order, as journalled; waits for nothing that goes on with this name."""
-        return await self._journal.rows(self.hold)
-
-    def _replica(self, role: Role) -> FullReplica:
-        if role not in self._replicas:
-            raise Unreachable(f"server {role.value} is not connected")
-        return self._replicas[role]
 
     async def unlock(self, relocks: int) -> int:
         """Have the updates received so far applied; return how many were. Raises Refusal with the reason if not.
@@ -160,7 +159,6 @@ class HoldQueue:
 
     async def run_drain(self) -> int:
         """Wait for the unlock, then apply the updates in order; return how many, when all are applied."""
-        surprises = 0
         if self.hold.is_draining:
             await self._is_compared.wait()
         while True:
@@ -168,16 +166,12 @@ class HoldQueue:
             async with self.mutex:
                 if not self._unlocked.is_set():
                     continue
-                if self._head is None and self._queue.empty():
+                self._take_next()
+                if not self._next:
                     self._is_ending = True
                     return self._applied_count
-                if self._head is None:
-                    self._head = self._queue.get_nowait()
-                is_done = await self._try_head(self._head, surprises)
-                surprises = 0 if is_done else surprises + 1
-                if surprises > _SURPRISES_MAX:
-                    await self._fail("the file at A is being changed all the time")
-            if not is_done:
+                is_as_recorded = await self._try_group()
+            if not is_as_recorded:
                 await self._capture_surprise()
             if not self._unlocked.is_set():
                 await self._retell(Role.B)
@@ -191,86 +185,70 @@ class HoldQueue:
             if not waiter.done():
                 waiter.set_result(applied)
 
-    async def _try_head(self, number: int, surprises: int) -> bool:
-        """Apply the head; False where something else than recorded stands in directory_a. Holds the mutex.
+    def _take_next(self) -> None:
+        """Have the numbers of the next updates at hand: the first ones of `hold.updates`, in the same order."""
+        while len(self._next) < _GROUP_MAX and not self._queue.empty():
+            self._next.append(self._queue.get_nowait())
 
-        `surprises` counts the tries before this one.
+    async def _try_group(self) -> bool:
+        """Apply the head and what may go with it; False where something else than recorded stands in directory_a.
+
+        Holds the mutex.
         """
-        if not self.hold.updates or self.hold.updates[0].id != number:
-            # The intake found it applied and recorded that.
-            self._head = None
-            return True
+        group = self.hold.next_group(len(self._next), BATCH_BYTES_MAX, INLINE_BYTES_MAX)
         try:
-            row = await self._journal.row(self.hold.updates[0])
-            result = await self._apply(row)
-            if isinstance(result, Applied):
+            results = await self._steps.apply(group)
+            done = _leading_applied(results)
+            if done:
                 # Where this fails, the next drain finds the head applied, and records that.
-                await self._record(row)
+                await self._record(group[: len(done)], done[-1].serial)
+                self._surprises = 0
+            result = results[min(len(done), len(results) - 1)]
         except DirsyncError as error:
             result = Failed(str(error))
         match result:
-            case Applied():
-                self._head = None
             case Refused(found=Untracked(reason)):
                 await self._fail(reason)
-            case Refused(found=Problem(reason)) if surprises >= _PROBLEMS_MAX:
+            case Refused(found=Problem(reason)) if self._surprises >= _PROBLEMS_MAX:
                 await self._fail(reason)
-            case Missing() if surprises >= _PROBLEMS_MAX:
+            case Missing() if self._surprises >= _PROBLEMS_MAX:
                 await self._fail("its content was not found")
             case Refused() | Missing():
+                self._surprises += 1
+                if self._surprises > _SURPRISES_MAX:
+                    await self._fail("the file at A is being changed all the time")
                 return False
             case Failed():
                 await self._fail(result.reason)
         return True
 
-    async def _apply(self, row: UpdateRow) -> Applied | Refused | Missing | Failed:
-        replica = self._replica(Role.A)
-        steps = [Step(Action(above, None, Directory(mode))) for above, mode in self._missing_parents(row)]
-        content: bytes | None = None
-        if isinstance(row.entry, File):
-            if row.size <= INLINE_BYTES_MAX:
-                content = b"".join([chunk async for chunk in self._journal.content(row)])
-            elif not await self._stage(replica, row, row.entry):
-                return Failed("the held content is damaged")
-        steps.append(Step(Action(row.path, self.hold.seen[Role.A], row.entry), content))
-        results = await replica.apply(steps)
-        now = asyncio.get_running_loop().time()
-        for step, result in zip(steps[:-1], results[:-1], strict=True):
-            if isinstance(result, Applied):
-                self._pair.observe(Role.A, step.action.path, result.entry, now)
-        return results[-1]
+    async def _record(self, group: Sequence[Update], serial: int | None) -> None:
+        """These were given to directory_a one after the other: journal, hold, base, events. Holds the mutex.
 
-    async def _stage(self, replica: FullReplica, row: UpdateRow, entry: File) -> bool:
-        have = await replica.stage(entry.digest, row.size)
-        return have == row.size or await replica.put(entry.digest, row.size, 0, self._journal.content(row))
+        `serial` counts what directory_a had reported when the last one was applied; None where it has reported that.
+        """
+        path = self.hold.path
+        await self._journal.applied(self.hold, group)
+        for update in group:
+            before = self.hold.seen[Role.A]
+            number = self._next.popleft() if self._next else self._queue.get_nowait()
+            applied = self.hold.applied()
+            assert number == applied.id, "numbers and updates are in one order"
+            self._applied_count += 1
+            kind = update.change if before == update.entry else change_kind(before, update.entry)
+            fields = {"change": kind.value, "size": update.size, "remaining": self.hold.depth}
+            self._emit(EventName.APPLIED, path, fields)
+        if serial is not None and self.intake.is_latest(serial):
+            self._pair.observe(Role.A, path, group[-1].entry, asyncio.get_running_loop().time())
+        for entry in [update.entry for update in group if update.origin is Role.B][-1:]:
+            self._pair.record(path, entry)
 
-    def _missing_parents(self, row: UpdateRow) -> list[tuple[RelPath, int]]:
-        if row.entry is None:
-            return []
-        missing = []
-        for above in ancestors(row.path):
-            if isinstance(self._pair.views.get(Role.A, above), Directory):
-                break
-            recorded = self._pair.views.base.get(above)
-            missing.append((above, recorded.mode if isinstance(recorded, Directory) else 0o755))
-        return missing[::-1]
-
-    async def _record(self, row: UpdateRow) -> None:
-        """The head stands in directory_a: journal, hold, base, event. Holds the mutex."""
-        path, now = self.hold.path, asyncio.get_running_loop().time()
-        before = self.hold.seen[Role.A]
-        await self._journal.applied(self.hold, row)
-        self.hold.applied()
-        self._applied_count += 1
-        self._pair.observe(Role.A, path, row.entry, now)
-        if row.origin is Role.B:
-            self._pair.record(path, row.entry)
-        kind = row.change if before == row.entry else change_kind(before, row.entry).value
-        self._emit(EventName.APPLIED, path, {"change": kind, "size": row.size, "remaining": self.hold.depth})
-
-    async def _record_head(self, head: Update) -> None:
-        """Record a head that was applied before the server was killed. Holds the mutex."""
-        await self._record(await self._journal.row(head))
+    async def _record_given(self, last: int) -> bool:
+        """Record all updates up to this one; False where nothing was left to record. Holds the mutex."""
+        given = list(takewhile(lambda update: update.id <= last, self.hold.updates))
+        if given:
+            await self._record(given, None)
+        return bool(given)
 
     async def _fail(self, reason: str) -> None:
         """End the drain because its head cannot be applied. Holds the mutex."""
@@ -280,6 +258,7 @@ class HoldQueue:
     async def _stop(self, reason: str) -> None:
         """End the drain for now; the file stays locked with what is left. Holds the mutex."""
         self._unlocked.clear()
+        self._surprises = 0
         self.hold.is_draining = False
         self.reason = reason
         if not self.hold.updates:
@@ -322,3 +301,13 @@ class HoldQueue:
         except (DirsyncError, TimeoutError):
             # One that was lost is told again when it is met again; else the drain tries again.
             return
+
+
+def _leading_applied(results: Sequence[Result]) -> list[Applied]:
+    """Return the results until one that is not done."""
+    done = []
+    for result in results:
+        if not isinstance(result, Applied):
+            break
+        done.append(result)
+    return done

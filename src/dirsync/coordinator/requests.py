@@ -85,7 +85,7 @@ class ClientRequests:
             case UnlockRequest():
                 return await self._unlock(request.path)
             case LocksRequest():
-                return LocksReply(tuple([await self._locked(queue) for queue in self._coordinator.holds]))
+                return LocksReply(tuple(self._locked(queue) for queue in self._coordinator.holds))
             case StatusRequest():
                 return await self._status()
             case WaitRequest():
@@ -198,10 +198,11 @@ class ClientRequests:
             await self._look(Role.B, HOLD_TOLD_SECONDS)
         return UnlockReply(await holds.unlock(path, relocks))
 
-    async def _locked(self, queue: HoldQueue) -> LockedName:
-        rows = await queue.rows()
+    @staticmethod
+    def _locked(queue: HoldQueue) -> LockedName:
         updates = tuple(
-            HeldUpdate(row.origin, row.change.value, row.size, mtime_of(row.entry), row.received_ns) for row in rows
+            HeldUpdate(update.origin, update.change.value, update.size, mtime_of(update.entry), update.received_ns)
+            for update in queue.hold.updates
         )
         return LockedName(queue.hold.path, queue.since_ns, queue.hold.is_draining, queue.reason, updates)
 
@@ -222,7 +223,7 @@ class ClientRequests:
             tuple(self._server(role, looks[role]) for role in Role),
             len(pending),
             tuple(PendingPath(path, self._reason(path)) for path in pending[:_PENDING_MAX]),
-            tuple([await self._locked(queue) for queue in coordinator.holds]),
+            tuple(self._locked(queue) for queue in coordinator.holds),
             last_error,
             count,
             tuple(OpenConflict(row.path, row.winner, row.version, row.since_ns) for row in conflicts),

@@ -7,17 +7,28 @@ Pure: the queue in memory, the journal and the spool belong to the coordinator a
 from collections import deque
 from dataclasses import dataclass, field
 
-from dirsync.core.entry import Entry, Role, mtime_of
+from dirsync.core.entry import ChangeKind, Entry, File, Role, Symlink, mtime_of, same_content, size_of
 from dirsync.core.paths import RelPath
 
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """One held update: its row id in the journal, the replica it came from, and the state it asks for."""
+    """One held update: its row id in the journal, the replica it came from, and the state it asks for.
+
+    `change` is what it made of the last state of its replica; `file` names its content in the spool, where it has one.
+    """
 
     id: int
     origin: Role
     entry: Entry | None
+    change: ChangeKind
+    file: str | None
+    received_ns: int
+
+    @property
+    def size(self) -> int:
+        """The bytes of its content."""
+        return size_of(self.entry)
 
 
 @dataclass(slots=True)
@@ -56,11 +67,34 @@ class Hold:
         assert not self.updates
         self.seen = {Role.A: entry, Role.B: entry}
 
+    def next_group(self, updates_max: int, bytes_max: int, content_max: int) -> list[Update]:
+        """Return the updates from the head on that one apply may give together, the head always.
+
+        After a crash the file at the path tells which of them was given last, because each brings one of its own. One
+        that does not (a deletion, new metadata) is given alone, and so is a content of more than `content_max` bytes.
+        """
+        group: list[Update] = []
+        before, size = self.seen[Role.A], 0
+        for update in self.updates:
+            is_told_apart = is_replacing(before, update.entry) and update.size <= content_max
+            if group and (not is_told_apart or len(group) == updates_max or size + update.size > bytes_max):
+                break
+            group.append(update)
+            if not is_told_apart:
+                break
+            before, size = update.entry, size + update.size
+        return group
+
     def applied(self) -> Update:
         """Remove the head: directory_a holds it now."""
         update = self.updates.popleft()
         self.seen[Role.A] = update.entry
         return update
+
+
+def is_replacing(before: Entry | None, entry: Entry | None) -> bool:
+    """Return whether another file or link is put in place of what stands there, instead of changing or removing it."""
+    return isinstance(entry, File | Symlink) and not same_content(before, entry)
 
 
 def is_own_first(own: Entry | None, other: Entry | None, is_comparison: bool) -> bool:

@@ -18,8 +18,8 @@ class Change:
     `content` rides along where the file is small and the other side probably lacks it. `capture` is not 0 where the
     name is held: the number under which this state's content is kept until it is released; DROPPED is found where it
     is not kept any more. `age_ms` is the time from detection to this report. `serial` counts what the replica had
-    reported by then, across snapshots. `is_given`: no edit, but what an apply gave to a held name, told where the other
-    side may not know that it was done.
+    reported by then, across snapshots. `given` is not 0 where this is no edit but what an apply gave to a held name,
+    told because the other side may not know that it was done: the number of the held update, done like all before it.
     """
 
     path: RelPath
@@ -28,7 +28,7 @@ class Change:
     capture: int = 0
     age_ms: float = 0.0
     serial: int = field(default=0, compare=False)
-    is_given: bool = False
+    given: int = 0
 
 
 DROPPED = Problem("the name is not held any more")
@@ -98,10 +98,14 @@ ContentRef = ContentAt | ContentOfCapture | ContentOfVersion
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """An action as it is handed to a replica, with the content if it rides along."""
+    """An action as it is handed to a replica, with the content if it rides along.
+
+    `update` is the number of the held update that it applies, 0 where it applies none.
+    """
 
     action: Action
     content: bytes | None = None
+    update: int = 0
 
 
 @dataclass(frozen=True, slots=True)

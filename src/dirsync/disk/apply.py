@@ -4,8 +4,8 @@ This file owns the order: contents durable, then the swaps, then the names. What
 and removal; which side wins is not known here.
 """
 
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
 from dirsync.core.entry import Directory, File, Symlink
@@ -24,7 +24,9 @@ from dirsync.disk.syscalls import has_sync_file_system, sync_file_system
 from dirsync.disk.unlocking import Unlocking
 from dirsync.errors import DiskError
 
-__all__ = ["Batch", "Done", "Kept", "Outcome", "Prepared", "apply_batch", "parents_of"]
+__all__ = ["NOT_REACHED", "Batch", "Done", "Kept", "Outcome", "Prepared", "apply_batch", "parents_of"]
+
+NOT_REACHED = "the step before it was not done"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,7 @@ def _nothing_noted(_paths: Sequence[RelPath]) -> None:
     return
 
 
+@contextmanager
 def apply_batch(
     root: Root,
     staging: Staging,
@@ -51,18 +54,18 @@ def apply_batch(
     prepared: Sequence[Prepared],
     is_ignored: IsIgnored = _nothing_ignored,
     note_names: NoteNames = _nothing_noted,
-) -> Batch:
-    """Do the steps in order; a step that fails stops no other.
+) -> Iterator[Batch]:
+    """Do the steps in order, and say what became of them; one that fails stops those of its own path, and no other.
 
-    What was staged for them is consumed, or discarded where it was not used. On return every Done is durable, and
-    what it replaced lies in `kept`, durable too. Ignored names that are all that is left in a directory that goes
-    are kept as well, their names given to `note_names` before, and so is what somebody put in the way of an apply
-    that had to be undone. Raises RootLost, before anything was done.
+    Inside the block every Done is durable, and what it replaced lies in `kept`, durable too. What was staged is
+    consumed then; what was not used is there until the block ends. Ignored names that are all that is left in a
+    directory that goes are kept as well, their names given to `note_names` before, and so is what somebody put in the
+    way of an apply that had to be undone. Raises RootLost, before anything was done.
     """
     batch = _Run(root, staging, kept, unlocking, is_ignored, note_names, prepared)
     try:
         root.verify()
-        return batch.run()
+        yield batch.run()
     finally:
         batch.clean()
 
@@ -90,11 +93,26 @@ class _Run:
     def run(self) -> Batch:
         """Do all of it."""
         failures = self._make_contents_durable()
-        outcomes = [failures.get(index) or self._step(each) for index, each in enumerate(self._prepared)]
-        outcomes = self._make_names_durable(outcomes)
+        outcomes = self._make_names_durable(self._step_all(failures))
         looks = {each.file: (each, self._second_look(each)) for each in self._stepper.kept}
         kept = [each if isinstance(look, Failed) else look for each, look in looks.values()]
         return Batch([_with_look(each, looks) for each in outcomes], kept)
+
+    def _step_all(self, failures: dict[int, Failed]) -> list[Outcome]:
+        """Do the steps. Of several of one path each begins with what the one before left, or is not reached."""
+        outcomes: list[Outcome] = []
+        last: dict[RelPath, Outcome] = {}
+        for index, each in enumerate(self._prepared):
+            path = each.action.path
+            before = last.get(path)
+            if before is not None and not isinstance(before, Done):
+                outcome: Outcome = Failed(NOT_REACHED)
+            else:
+                step = each if before is None else replace(each, known=before.known)
+                outcome = failures.get(index) or self._step(step)
+            last[path] = outcome
+            outcomes.append(outcome)
+        return outcomes
 
     def clean(self) -> None:
         """Drop what was not used. What cannot be dropped now is found at the next start."""
@@ -161,7 +179,7 @@ class _Run:
                 self._staging.sync()
             else:
                 sync_file_system(self._root.fd)
-                self._kept.sync()
+                self._kept.sync(is_content_durable=True)
         except OSError as error:
             common = error
         return [

@@ -179,8 +179,13 @@ class KeptArea:
                 raise DiskError(f"the kept version {file} cannot be read: {reason_of(error)}") from error
         return result
 
-    def sync(self) -> None:
-        """Make what was kept durable, contents and names. Raises OSError."""
+    def sync(self, *, is_content_durable: bool = False) -> None:
+        """Make what was kept durable, contents and names. Raises OSError.
+
+        `is_content_durable`: the file system from which it was moved has been synced since; it is the one of this area.
+        """
+        if is_content_durable:
+            self._moved.clear()
         while self._moved:
             self._sync_content(self._moved.pop())
         sync_directory(self._fd)

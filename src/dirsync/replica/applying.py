@@ -11,14 +11,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from dirsync.core.entry import Directory, Entry, File, Role, Symlink
+from dirsync.core.entry import Directory, Entry, File, Symlink
 from dirsync.core.paths import RelPath
 from dirsync.core.plan import Action
 from dirsync.core.reports import Applied, Failed, Missing, Refused, Result, Step
-from dirsync.disk.apply import Done, Prepared, apply_batch, parents_of
+from dirsync.disk.apply import NOT_REACHED, Done, Prepared, apply_batch, parents_of
 from dirsync.disk.probe import O_READ
 from dirsync.disk.staging import Staged, Staging
-from dirsync.errors import DiskError, RootLost
+from dirsync.errors import DiskError, RootLost, StateError
 from dirsync.replica.keeping import Versions
 from dirsync.replica.saving import save_rows
 from dirsync.replica.settling import Settling
@@ -29,8 +29,15 @@ from dirsync.store.given_rows import Gift
 
 @dataclass(frozen=True, slots=True)
 class _Swapped:
+    """What became of the steps.
+
+    `given` are the held updates that were given last; `trouble` says why that could not be noted.
+    """
+
     outcomes: list[Done | Refused | Failed]
     versions: dict[str, str]
+    given: dict[RelPath, Gift]
+    trouble: StateError | None = None
 
 
 class Applying:
@@ -47,7 +54,8 @@ class Applying:
     async def apply(self, steps: Sequence[Step], *, is_own_edit: bool = False) -> Sequence[Result]:
         """Do the steps in order; one result each. An edit of our own is found and reported like anybody's.
 
-        Once begun it is finished, also where the caller loses interest. Raises RootLost.
+        Of several steps of one path each needs the one before. Once begun it is finished, also where the caller loses
+        interest. Raises RootLost, and StateError where it was done but could not be noted.
         """
         task = asyncio.create_task(self._apply(steps, is_own_edit), name="apply")
         self._running.add(task)
@@ -74,11 +82,11 @@ class Applying:
                 ready = await site.threads.bulk(partial(self._prepare_all, ground, steps))
                 prepared = [each for each in ready if isinstance(each, Prepared)]
                 await self._save_names(paths)
-                if not is_own_edit and site.role is Role.A:
-                    # Only there a queue goes by; B is given A's own edits, which are compared with A's present ones.
-                    await self._settling.holds.giving([_gift(each) for each in prepared])
-                swapped = await site.threads.apply(partial(self._swap, ground, prepared))
-                doubtful, changed = await self._take_note(prepared, swapped.outcomes, is_own_edit)
+                gifts = await self._settling.holds.giving(
+                    [_gift(step, each) for step, each in zip(steps, ready, strict=True) if isinstance(each, Prepared)]
+                )
+                swapped = await site.threads.apply(partial(self._swap, ground, prepared, gifts))
+                doubtful, changed = await self._take_note(prepared, swapped, is_own_edit)
                 serial = site.outbox.serial  # still parked: whatever these paths were reported as, was before
             except RootLost as lost:
                 self._on_lost(str(lost))
@@ -87,6 +95,8 @@ class Applying:
                 self._settling.unpark(parked)
             self._settling.hint(doubtful)
             self._settling.tell(changed)
+        if swapped.trouble is not None:
+            raise swapped.trouble
         outcomes = iter(swapped.outcomes)
         results = [
             _result(next(outcomes), swapped.versions, serial) if isinstance(each, Prepared) else each for each in ready
@@ -111,7 +121,14 @@ class Applying:
     # In worker threads
 
     def _prepare_all(self, ground: Ground, steps: Sequence[Step]) -> list[Prepared | Missing | Failed]:
-        return [self._prepare(ground, step) for step in steps]
+        ready: list[Prepared | Missing | Failed] = []
+        broken: set[RelPath] = set()
+        for step in steps:
+            each = Failed(NOT_REACHED) if step.action.path in broken else self._prepare(ground, step)
+            if not isinstance(each, Prepared):
+                broken.add(step.action.path)
+            ready.append(each)
+        return ready
 
     def _prepare(self, ground: Ground, step: Step) -> Prepared | Missing | Failed:
         action = step.action
@@ -151,18 +168,25 @@ class Applying:
         source_kept = self._versions.open_content(file.digest)
         return None if source_kept is None else _copy_from(ground.staging, path, file, source_kept)
 
-    def _swap(self, ground: Ground, prepared: Sequence[Prepared]) -> _Swapped:
+    def _swap(self, ground: Ground, prepared: Sequence[Prepared], gifts: Sequence[Gift | None]) -> _Swapped:
         if not prepared:
-            return _Swapped([], {})
+            return _Swapped([], {}, {})
         site = self._site
         parts = (ground.root, ground.staging, site.kept, ground.unlocking)
-        batch = apply_batch(*parts, prepared, site.rules.ignores, self._versions.note_names)
-        return _Swapped(batch.outcomes, self._versions.record(batch.kept))
+        with apply_batch(*parts, prepared, site.rules.ignores, self._versions.note_names) as batch:
+            versions = self._versions.record(batch.kept)
+            given = _given(batch.outcomes, gifts)
+            try:
+                if given:
+                    self._settling.holds.given(given)
+            except StateError as error:
+                return _Swapped(batch.outcomes, versions, given, error)
+        return _Swapped(batch.outcomes, versions, given)
 
     # On the event loop
 
     async def _take_note(
-        self, prepared: Sequence[Prepared], outcomes: Sequence[Done | Refused | Failed], is_own_edit: bool
+        self, prepared: Sequence[Prepared], swapped: _Swapped, is_own_edit: bool
     ) -> tuple[list[RelPath], list[RelPath]]:
         """Bring the index up to what was done; return the paths to look at, and those changed by somebody since.
 
@@ -170,8 +194,8 @@ class Applying:
         """
         doubtful: list[RelPath] = []
         changed: list[RelPath] = []
-        done: list[tuple[RelPath, Entry | None]] = []
-        for each, outcome in zip(prepared, outcomes, strict=True):
+        done: dict[RelPath, Entry | None] = {}
+        for each, outcome in zip(prepared, swapped.outcomes, strict=True):
             paths = _touched([each.action])
             if not isinstance(outcome, Done) or is_own_edit:
                 doubtful += paths
@@ -183,9 +207,8 @@ class Applying:
                     self._site.index.discard(path)
             if outcome.known is None and outcome.entry is not None:
                 changed.append(each.action.path)
-            done += [(path, outcome.entry if path == each.action.path else None) for path in paths]
-        for path, entry in done:
-            await self._settling.holds.applied(path, entry)
+            done.update((path, outcome.entry if path == each.action.path else None) for path in paths)
+        await self._settling.holds.applied(done, swapped.given)
         return doubtful, changed
 
 
@@ -198,9 +221,16 @@ def _touched(actions: Iterable[Action]) -> list[RelPath]:
     return paths
 
 
-def _gift(prepared: Prepared) -> Gift:
-    staged = prepared.staged
-    return Gift(prepared.action.path, prepared.action.intended, None if staged is None else staged.inode)
+def _gift(step: Step, prepared: Prepared) -> Gift | None:
+    """Return what a step gives by a held update, if it applies one."""
+    inode = None if prepared.staged is None else prepared.staged.inode
+    return Gift(step.action.path, step.update, step.action.intended, inode) if step.update else None
+
+
+def _given(outcomes: Sequence[Done | Refused | Failed], gifts: Sequence[Gift | None]) -> dict[RelPath, Gift]:
+    """Return the last gift of each name that was given."""
+    pairs = zip(outcomes, gifts, strict=True)
+    return {gift.path: gift for outcome, gift in pairs if gift is not None and isinstance(outcome, Done)}
 
 
 def _is_read_only(entry: Entry | None) -> bool:

@@ -7,7 +7,7 @@ released or its name is no longer held. Past the limit nothing is captured, and 
 import asyncio
 import os
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -90,8 +90,8 @@ class HeldStates:
                 self.drop_file(file)
                 self._site.outbox.change(Change(path, entry, content), since)
                 return
-            if self._gifts.untold(path):
-                await self._tell_given(path)
+            if gift := self._gifts.untold(path):
+                await self._tell_given(gift)
             name = file.name if file is not None else None
             row = await self._site.threads.record(partial(self._add, path, entry, name))
             self._postponed.discard(path)
@@ -113,23 +113,31 @@ class HeldStates:
             with suppress(OSError):  # the next start removes what no row names
                 file.unlink()
 
-    async def giving(self, gifts: Sequence[Gift]) -> None:
-        """Make durable what is going to be given to held names; called before it is. Raises StateError."""
-        held = [gift for gift in gifts if gift.path in self._last]
+    async def giving(self, gifts: Sequence[Gift | None]) -> list[Gift | None]:
+        """Make durable what is going to be given to held names, before it is; return what of it. Raises StateError."""
+        held = [gift if gift is not None and gift.path in self._last else None for gift in gifts]
+        if any(held):
+            await self._gifts.note([gift for gift in held if gift is not None])
+        return held
+
+    def given(self, gifts: Mapping[RelPath, Gift]) -> None:
+        """Make durable what was given last of what was going to be. Blocking, from any thread. Raises StateError."""
+        self._gifts.finish(gifts)
+
+    async def applied(self, done: Mapping[RelPath, Entry | None], gifts: Mapping[RelPath, Gift]) -> None:
+        """Take note that this replica was made to hold these: they are no updates of its own. Raises StateError."""
+        held = {path: entry for path, entry in done.items() if path in self._last}
+        self._last.update(held)
+        for path, gift in gifts.items():
+            self._gifts.done(gift)
+            held.pop(path, None)
         if held:
-            await self._gifts.note(held)
+            await self._site.threads.record(partial(self._put, [HeldName(*each) for each in held.items()]))
 
-    async def applied(self, path: RelPath, entry: Entry | None) -> None:
-        """Take note that this replica was given `entry`: it is no update of its own."""
-        if path in self._last:
-            self._last[path] = entry
-            self._gifts.done(path, entry)
-            await self._site.threads.record(partial(self._put_given, path, entry))
-
-    async def _tell_given(self, path: RelPath) -> None:
+    async def _tell_given(self, gift: Gift) -> None:
         """Report what was given before anything later of this name. Holds the turn."""
-        row = await self._site.threads.record(partial(self._add_given, path, self._gifts.entry(path)))
-        self._gifts.forget([path])
+        row = await self._site.threads.record(partial(self._add_given, gift))
+        self._gifts.forget([gift.path])
         self._unreleased[row.id] = row
         self._report(row, None, asyncio.get_running_loop().time())
 
@@ -142,18 +150,12 @@ class HeldStates:
     async def hold(self, names: Sequence[HeldName]) -> None:
         """Capture these names from now on. What was captured and not released is newer than what was `seen`."""
         async with self._turn:
-            known = []
             for name in names:
-                if not self._gifts.untold(name.path):
-                    continue
-                if self._gifts.entry(name.path) == name.seen:
-                    known.append(name.path)
-                else:
-                    await self._tell_given(name.path)
+                if gift := self._gifts.untold(name.path):
+                    await self._tell_given(gift)
             pending = {row.path for row in self._unreleased.values()}
             fresh = [name for name in names if name.path not in self._last or name.path not in pending]
-            await self._site.threads.record(partial(self._put, fresh, known))
-            self._gifts.forget(known)
+            await self._site.threads.record(partial(self._put, fresh))
             self._last.update((name.path, name.seen) for name in fresh)
         self._look([name.path for name in names])
 
@@ -193,7 +195,7 @@ class HeldStates:
 
     def _report(self, row: CaptureRow, content: bytes | None, since: float) -> None:
         is_small = isinstance(row.entry, File) and row.entry.size <= INLINE_BYTES_MAX
-        change = Change(row.path, row.entry, content if is_small else None, capture=row.id, is_given=row.is_given)
+        change = Change(row.path, row.entry, content if is_small else None, capture=row.id, given=row.given)
         self._site.outbox.capture(change, since)
 
     def _forget(self, numbers: Iterable[int]) -> None:
@@ -211,23 +213,16 @@ class HeldStates:
             held_names.put(connection, path, entry)
         return CaptureRow(number, path, entry, file)
 
-    def _put(self, names: Sequence[HeldName], known_gifts: Sequence[RelPath]) -> None:
+    def _put(self, names: Sequence[HeldName]) -> None:
         with self._site.database.transaction() as connection:
             for name in names:
                 held_names.put(connection, name.path, name.seen)
-            for path in known_gifts:
-                given_rows.remove(connection, path)
 
-    def _put_given(self, path: RelPath, entry: Entry | None) -> None:
+    def _add_given(self, gift: Gift) -> CaptureRow:
         with self._site.database.transaction() as connection:
-            held_names.put(connection, path, entry)
-            given_rows.finish(connection, path)
-
-    def _add_given(self, path: RelPath, entry: Entry | None) -> CaptureRow:
-        with self._site.database.transaction() as connection:
-            number = capture_rows.add(connection, path, entry, None, is_given=True)
-            given_rows.remove(connection, path)
-        return CaptureRow(number, path, entry, None, is_given=True)
+            number = capture_rows.add(connection, gift.path, gift.entry, None, given=gift.update)
+            given_rows.remove(connection, gift.path)
+        return CaptureRow(number, gift.path, gift.entry, None, gift.update)
 
     def _remove(self, captures: Sequence[int], paths: Sequence[RelPath]) -> None:
         with self._site.database.transaction() as connection:

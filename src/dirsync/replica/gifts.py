@@ -1,19 +1,22 @@
-"""What applies gave to held names, so that a drain that was interrupted knows whether its head was applied.
+"""What applies gave to held names, so that a drain that was interrupted knows how far it came.
 
 Noted with the inode of what was staged before each apply, and as done after it. Not told by the state that is found:
-the same state may stand there because a person made it, and another one because a person went on from it.
+the same state may stand there because a person made it, and another one because a person went on from it. Of a group of
+updates that one apply gives, the inode at the path tells the last one that was given; those before it were, too.
+What is noted stays staged until the note is finished: an inode that is given back could become somebody else's.
 """
 
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
+from itertools import groupby
 
 from dirsync.core.entry import PERMISSION_BITS, Entry, File
 from dirsync.core.paths import RelPath
 from dirsync.disk.probe import lstat_at
 from dirsync.disk.root import Root
 from dirsync.replica.site import Site
-from dirsync.store import given_rows
+from dirsync.store import given_rows, held_names
 from dirsync.store.given_rows import Gift
 
 
@@ -22,50 +25,48 @@ class Gifts:
 
     def __init__(self, site: Site) -> None:
         self._site = site
-        self._noted: set[RelPath] = set()
-        self._done: dict[RelPath, Entry | None] = {}
+        self._done: dict[RelPath, Gift] = {}
 
     def load(self) -> dict[RelPath, Entry | None]:
-        """Find out which were done before the server died, and return these. Blocking. Raises RootLost."""
+        """Find out what was given before the server died, and return these states. Blocking. Raises RootLost."""
         root, site = self._site.ground.root, self._site
         with site.database.transaction() as connection:
-            for gift in given_rows.load(connection):
-                if gift.is_done or _stands(root, gift):
-                    self._done[gift.path] = gift.entry
-                    given_rows.finish(connection, gift.path)
+            for path, group in groupby(given_rows.load(connection), lambda gift: gift.path):
+                last = next((gift for gift in reversed(list(group)) if gift.is_done or _stands(root, gift)), None)
+                if last is None:
+                    given_rows.remove(connection, path)
                 else:
-                    given_rows.remove(connection, gift.path)
-        self._noted = set(self._done)
-        return dict(self._done)
+                    given_rows.finish(connection, path, last.update)
+                    self._done[path] = last
+        return {path: gift.entry for path, gift in self._done.items()}
 
     async def note(self, gifts: Sequence[Gift]) -> None:
         """Make durable what is going to be given. Raises StateError."""
         await self._site.threads.record(partial(self._note, gifts))
-        self._noted.update(gift.path for gift in gifts)
 
     def _note(self, gifts: Sequence[Gift]) -> None:
         with self._site.database.transaction() as connection:
-            for gift in gifts:
-                given_rows.put(connection, gift)
+            given_rows.put(connection, gifts)
 
-    def done(self, path: RelPath, entry: Entry | None) -> None:
-        """It was given, if it was noted."""
-        if path in self._noted:
-            self._done[path] = entry
+    def finish(self, gifts: Mapping[RelPath, Gift]) -> None:
+        """Make durable that these were the last ones given to their names. Blocking, any thread. Raises StateError."""
+        with self._site.database.transaction() as connection:
+            for path, gift in gifts.items():
+                held_names.put(connection, path, gift.entry)
+                given_rows.finish(connection, path, gift.update)
 
-    def untold(self, path: RelPath) -> bool:
-        """Return whether something was given that may not be known."""
-        return path in self._done
+    def done(self, gift: Gift) -> None:
+        """It was given."""
+        self._done[gift.path] = gift
 
-    def entry(self, path: RelPath) -> Entry | None:
+    def untold(self, path: RelPath) -> Gift | None:
         """Return what was given and may not be known."""
-        return self._done[path]
+        return self._done.get(path)
 
     def forget(self, paths: Iterable[RelPath]) -> None:
         """It is known, or is of no concern any more."""
         for path in paths:
             self._done.pop(path, None)
-            self._noted.discard(path)
 
 
 def _stands(root: Root, gift: Gift) -> bool:

@@ -16,24 +16,22 @@ _Columns = tuple[int, bytes, *EntryRow, str | None, int]
 class CaptureRow:
     """One captured state. `file` names its content among the captured files, None where it has none.
 
-    `is_given`: the other side had it applied here.
+    `given` is not 0 where the other side had it applied here: the number of the held update that it is.
     """
 
     id: int
     path: RelPath
     entry: Entry | None
     file: str | None
-    is_given: bool = False
+    given: int = 0
 
 
-def add(
-    connection: sqlite3.Connection, path: RelPath, entry: Entry | None, file: str | None, *, is_given: bool = False
-) -> int:
+def add(connection: sqlite3.Connection, path: RelPath, entry: Entry | None, file: str | None, *, given: int = 0) -> int:
     """Append a captured state and return its number: higher than any before, and never given again."""
     number = connection.execute(
-        "INSERT INTO captures (path, kind, digest, size, mtime_ns, mode, target, file, is_given)"
+        "INSERT INTO captures (path, kind, digest, size, mtime_ns, mode, target, file, given)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (path, *encode(entry), file, int(is_given)),
+        (path, *encode(entry), file, given),
     ).lastrowid
     assert number is not None
     return number
@@ -42,7 +40,7 @@ def add(
 def load(connection: sqlite3.Connection) -> list[CaptureRow]:
     """Return every capture, in order. Raises BadRow."""
     rows = connection.execute(
-        "SELECT id, path, kind, digest, size, mtime_ns, mode, target, file, is_given FROM captures ORDER BY id"
+        "SELECT id, path, kind, digest, size, mtime_ns, mode, target, file, given FROM captures ORDER BY id"
     )
     return [_decode(row) for row in rows]
 
@@ -50,7 +48,7 @@ def load(connection: sqlite3.Connection) -> list[CaptureRow]:
 def get(connection: sqlite3.Connection, capture: int) -> CaptureRow | None:
     """Return one capture, or None. Raises BadRow."""
     row: _Columns | None = connection.execute(
-        "SELECT id, path, kind, digest, size, mtime_ns, mode, target, file, is_given FROM captures WHERE id = ?",
+        "SELECT id, path, kind, digest, size, mtime_ns, mode, target, file, given FROM captures WHERE id = ?",
         (capture,),
     ).fetchone()
     return None if row is None else _decode(row)
@@ -82,5 +80,5 @@ def total_size(connection: sqlite3.Connection) -> int:
 
 def _decode(row: _Columns) -> CaptureRow:
     number, path = row[:2]
-    file, is_given = row[8:]
-    return CaptureRow(number, from_path(path), decode(row[2:8]), file, bool(is_given))
+    file, given = row[8:]
+    return CaptureRow(number, from_path(path), decode(row[2:8]), file, given)

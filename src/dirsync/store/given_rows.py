@@ -1,6 +1,7 @@
-"""What applies give to held names, noted before each: after a crash it can be told whether the apply was done."""
+"""What applies give to held names, noted before each: after a crash it can be told how far the apply came."""
 
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dirsync.core.entry import Entry
@@ -11,26 +12,40 @@ from dirsync.store.entry_rows import decode, encode
 
 @dataclass(frozen=True, slots=True)
 class Gift:
-    """`entry` is given to `path`. `inode` is that of what was staged for it, None where nothing was."""
+    """`entry` is given to `path` by the held update of this number.
+
+    `inode` is that of what was staged for it, None where nothing was.
+    """
 
     path: RelPath
+    update: int
     entry: Entry | None
     inode: int | None
     is_done: bool = False
 
 
-def put(connection: sqlite3.Connection, gift: Gift) -> None:
-    """Note what is going to be given, in place of what was given before."""
-    inode = None if gift.inode is None else to_wide(gift.inode)
-    connection.execute(
-        "INSERT OR REPLACE INTO given (path, kind, digest, size, mtime_ns, mode, target, inode, is_done)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (gift.path, *encode(gift.entry), inode, int(gift.is_done)),
+def put(connection: sqlite3.Connection, gifts: Sequence[Gift]) -> None:
+    """Note what is going to be given, in place of what was given to these paths before."""
+    connection.executemany("DELETE FROM given WHERE path = ?", {(gift.path,) for gift in gifts})
+    connection.executemany(
+        "INSERT INTO given (path, held_update, kind, digest, size, mtime_ns, mode, target, inode, is_done)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        [
+            (
+                gift.path,
+                gift.update,
+                *encode(gift.entry),
+                None if gift.inode is None else to_wide(gift.inode),
+                int(gift.is_done),
+            )
+            for gift in gifts
+        ],
     )
 
 
-def finish(connection: sqlite3.Connection, path: RelPath) -> None:
-    """Note that it was given, if it was noted at all."""
+def finish(connection: sqlite3.Connection, path: RelPath, update: int) -> None:
+    """Note that this was the last one given, if it was noted at all; what was to come after it was not given."""
+    connection.execute("DELETE FROM given WHERE path = ? AND held_update <> ?", (path, update))
     connection.execute("UPDATE given SET is_done = 1 WHERE path = ?", (path,))
 
 
@@ -40,11 +55,12 @@ def remove(connection: sqlite3.Connection, path: RelPath) -> None:
 
 
 def load(connection: sqlite3.Connection) -> list[Gift]:
-    """Return every one, in the order of paths as bytes. Raises BadRow."""
+    """Return every one, in the order of paths as bytes, those of a path in the order of giving. Raises BadRow."""
     rows = connection.execute(
-        "SELECT path, kind, digest, size, mtime_ns, mode, target, inode, is_done FROM given ORDER BY path"
+        "SELECT path, held_update, kind, digest, size, mtime_ns, mode, target, inode, is_done FROM given"
+        " ORDER BY path, held_update"
     )
-    return [Gift(from_path(row[0]), decode(row[1:7]), _inode(row[7]), bool(row[8])) for row in rows]
+    return [Gift(from_path(row[0]), row[1], decode(row[2:8]), _inode(row[8]), bool(row[9])) for row in rows]
 
 
 def _inode(column: Wide | None) -> int | None:

@@ -120,24 +120,6 @@ def load_updates(connection: sqlite3.Connection) -> list[UpdateRow]:
     return [_decode_update(row) for row in rows]
 
 
-def get_update(connection: sqlite3.Connection, update: int) -> UpdateRow | None:
-    """Return one held update, or None. Raises BadRow."""
-    row: _UpdateColumns | None = connection.execute(
-        "SELECT id, path, origin, kind, digest, size, mtime_ns, mode, target,"
-        " change, file, spool_size, received_ns FROM updates WHERE id = ?",
-        (update,),
-    ).fetchone()
-    return None if row is None else _decode_update(row)
-
-
-def spool_size(connection: sqlite3.Connection) -> int:
-    """Return the bytes of the spooled contents together."""
-    row: tuple[int] = connection.execute(
-        "SELECT coalesce(sum(spool_size), 0) FROM updates WHERE file IS NOT NULL"
-    ).fetchone()
-    return row[0]
-
-
 def spool_files(connection: sqlite3.Connection) -> set[str]:
     """Return the name of every spool file that an update needs."""
     return {file for (file,) in connection.execute("SELECT file FROM updates WHERE file IS NOT NULL")}
