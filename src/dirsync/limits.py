@@ -65,6 +65,9 @@ SCAN_DURATION_FACTOR_BLIND = 100
 BURST_HINTS = 4_000
 """So many hints at once may have overflowed a queue: scan."""
 
+HELD_BYTES_MIN = 512
+"""What a held state counts at least, about what its row takes: so the limit of their size bounds their number too."""
+
 KEPT_BYTES_MIN = 4096
 """What a kept version counts at least: so the limit of their size bounds their number too."""
 KEPT_CLEARED_AT_ONCE = 256

@@ -231,6 +231,32 @@ async def test_an_edit_passes_to_b_while_it_is_being_superseded(tmp_path):
 
 
 @in_virtual_time
+async def test_an_edit_right_after_an_apply_is_what_stands_there(tmp_path):
+    async with World(tmp_path) as world:
+        await locked(world)
+        await queued(world, b"1")
+        world.a.gates["applied"] = gate = asyncio.Event()
+        views, journal, found = world.coordinator.pair.views, world.coordinator.holds._journal, []
+        end = journal.unlock
+
+        async def ending(path):
+            found.append(views.get(Role.A, X))
+            await end(path)
+
+        journal.unlock = ending
+        unlocking = asyncio.create_task(unlock(world))
+        await world.until(lambda: world.a.read(X) == b"1")
+        world.a.write(X, b"gone on from")
+        await world.until(lambda: views.get(Role.A, X).size == len(b"gone on from"))
+        edited = views.get(Role.A, X)
+        gate.set()
+        assert await unlocking == 1
+        assert found == [edited]
+        await world.settle()
+        assert world.b.read(X) == b"gone on from"
+
+
+@in_virtual_time
 async def test_more_updates_than_one_apply_gives(tmp_path):
     async with World(tmp_path) as world:
         await locked(world)

@@ -24,7 +24,7 @@ from dirsync.core.reports import (
 from dirsync.core.versions import Why
 from dirsync.disk import swap
 from dirsync.errors import Refusal
-from dirsync.limits import INLINE_BYTES_MAX
+from dirsync.limits import HELD_BYTES_MIN, INLINE_BYTES_MAX
 from tests.replica.local_ground import local_ground, rel
 
 
@@ -316,6 +316,27 @@ async def test_without_room_the_directory_keeps_the_only_copy(tmp_path):
         (second,) = await ground.next()
         assert second.capture > first.capture
         assert second.content == b"abcdefgh"
+
+
+async def test_empty_states_count_too(tmp_path):
+    def become_empty(ground, mtime_ns):
+        fresh = tmp_path / "fresh"
+        fresh.touch()
+        os.utime(fresh, ns=(mtime_ns, mtime_ns))
+        os.replace(fresh, ground.path("a"))
+
+    async with local_ground(tmp_path, locks_max_bytes=HELD_BYTES_MIN + 1) as ground:
+        await ground.replica.hold([HeldName(rel("a"), None)])
+        captures = []
+        for number in range(1, 3):
+            become_empty(ground, number)
+            captures += await ground.next()
+        become_empty(ground, 3)
+        assert await ground.drain() == []
+        assert any("no room" in fields["reason"] for _, fields in ground.of(EventName.NOTICE))
+        await ground.replica.release([change.capture for change in captures])
+        (third,) = await ground.next()
+        assert third.found.mtime_ns == 3
 
 
 async def test_a_newly_ignored_name_is_no_deletion(tmp_path):

@@ -229,14 +229,14 @@ MUTANTS = (
     Mutant(
         "an applied update stays in the journal",
         "dirsync.coordinator.hold_journal",
-        "            hold_rows.remove_update(connection, row.id)\n",
+        "            for update in updates:\n                hold_rows.remove_update(connection, update.id)\n",
         "",
     ),
     Mutant(
         "captures released before the update is durable",
         "dirsync.coordinator.hold_intake",
         "        kind = change_kind(self._hold.seen[origin], entry)\n",
-        "        await self._release(taken)\n        kind = change_kind(self._hold.seen[origin], entry)\n",
+        "        await self._captures.release(taken)\n        kind = change_kind(self._hold.seen[origin], entry)\n",
         needs=_has_deaths,
     ),
     # Memory of the last run

@@ -5,40 +5,20 @@ releases the capture: what a replica captured is acknowledged when it is durable
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from functools import partial
 
+from dirsync.coordinator.hold_captures import Captures, Taken
 from dirsync.coordinator.hold_journal import HoldJournal
 from dirsync.coordinator.pair import Pair
-from dirsync.core.entry import Entry, File, Problem, Role, Untracked, change_kind, size_of
+from dirsync.core.entry import Entry, Problem, Role, Untracked, change_kind, size_of
 from dirsync.core.events import Emit, EventName
-from dirsync.core.holds import Hold, is_own_first
-from dirsync.core.reports import Change, ContentOfCapture
+from dirsync.core.holds import Hold, held_size_of, is_own_first
+from dirsync.core.reports import Change
 from dirsync.errors import DirsyncError, ProtocolError, Refusal, RootLost, Unreachable
 from dirsync.limits import RETRY_FIRST_SECONDS, RETRY_MAX_SECONDS
 from dirsync.replica.interface import FullReplica
-
-
-@dataclass(frozen=True, slots=True)
-class _Taken:
-    """A reported state on its way into the queue. `while_apart`: the replicas could not talk when it was found.
-
-    `is_from_start`: it is what A found changed when it started, or had not put into the queue before it ended.
-    `session` numbers the snapshots of its replica: each reports everything again that was not released.
-    """
-
-    role: Role
-    change: Change
-    while_apart: bool
-    is_from_start: bool
-    session: int
-
-    @property
-    def entry(self) -> Entry | None:
-        """The state; only what can be an update is asked for it."""
-        assert not isinstance(self.change.found, Untracked | Problem)
-        return self.change.found
 
 
 class _Met:
@@ -73,14 +53,14 @@ class HoldIntake:
         self._mutex = mutex
         self._journal = journal
         self._pair = pair
-        self._replicas = replicas
+        self._captures = Captures(replicas)
         self._emit = emit
         self._held_bytes_max = held_bytes_max
         self._wake = wake
         self._enqueued = enqueued
         self._record_given = record_given
         self._is_compared = is_compared
-        self._intake: asyncio.Queue[_Taken | _Met | asyncio.Future[None]] = asyncio.Queue()
+        self._intake: asyncio.Queue[Taken | _Met | asyncio.Future[None]] = asyncio.Queue()
         self._markers: set[asyncio.Future[None]] = set()
         self._is_at_work = False
         self._trouble = ""
@@ -90,10 +70,8 @@ class HoldIntake:
         self._broken: dict[Role, int] = {}
         # States of A without a place in the queue: of an empty queue at most one, which is to pass to B; else those of
         # the start, whose place among B's is not known before B was compared too.
-        self._unsent: list[_Taken] = []
+        self._unsent: list[Taken] = []
         self._is_met = False
-        # Where the content of a capture is refused: whether some of it was there.
-        self._is_damaged = False
 
     @property
     def is_empty(self) -> bool:
@@ -105,7 +83,7 @@ class HoldIntake:
         if role is Role.A:
             self._last_serial = change.serial
         is_start = not self._is_compared.is_set()
-        self._intake.put_nowait(_Taken(role, change, while_apart or is_start, is_start, self._sessions[role]))
+        self._intake.put_nowait(Taken(role, change, while_apart or is_start, is_start, self._sessions[role]))
 
     def met(self) -> None:
         """All that a comparison with B found has been accepted."""
@@ -167,7 +145,7 @@ class HoldIntake:
     def _put_own_first(self) -> None:
         """What one comparison found at both is decided together: A's states wait for B's, never the reverse."""
         waiting = [self._intake.get_nowait() for _ in range(self._intake.qsize())]
-        for taken in sorted(waiting, key=lambda taken: not (isinstance(taken, _Taken) and taken.role is Role.A)):
+        for taken in sorted(waiting, key=lambda taken: not (isinstance(taken, Taken) and taken.role is Role.A)):
             self._intake.put_nowait(taken)
 
     async def _persist(self, work: Callable[[], Awaitable[None]]) -> None:
@@ -192,11 +170,11 @@ class HoldIntake:
             return False
         return True
 
-    def _is_superseded(self, taken: _Taken) -> bool:
+    def _is_superseded(self, taken: Taken) -> bool:
         # What follows a state that its replica reports again later must not overtake it.
         return taken.session != self._sessions[taken.role] or taken.session == self._broken.get(taken.role)
 
-    async def _take_in(self, taken: _Taken) -> None:
+    async def _take_in(self, taken: Taken) -> None:
         """Deal with a state. Raises a DirsyncError where it is to be tried again."""
         if self._is_superseded(taken):
             return
@@ -208,7 +186,7 @@ class HoldIntake:
         except Refusal as error:
             # Its content is not there any more, so it never will be an update. One of which nothing is there was
             # captured for an earlier lock: what this lock found has been captured anew.
-            if self._is_damaged:
+            if self._captures.is_damaged:
                 self._complain(str(error))
                 self._trouble = ""
             await self._release_quietly(taken)
@@ -218,13 +196,13 @@ class HoldIntake:
             self._trouble = reason
             self._emit(EventName.ERROR, self._hold.path, {"reason": f"an update could not be held: {reason}"})
 
-    async def _release_quietly(self, taken: _Taken) -> None:
+    async def _release_quietly(self, taken: Taken) -> None:
         try:
-            await self._release(taken)
+            await self._captures.release(taken)
         except DirsyncError:
             self._broken[taken.role] = taken.session
 
-    async def _decide(self, taken: _Taken) -> None:
+    async def _decide(self, taken: Taken) -> None:
         if isinstance(taken.change.found, Untracked | Problem):
             return
         if taken.role is Role.A:
@@ -232,11 +210,11 @@ class HoldIntake:
         else:
             await self._decide_b(taken)
 
-    async def _decide_b(self, taken: _Taken) -> None:
+    async def _decide_b(self, taken: Taken) -> None:
         hold, entry = self._hold, taken.entry
         if hold.is_draining:
             # Not received before the unlock was asked: an ordinary change when the drain has ended.
-            await self._release(taken)
+            await self._captures.release(taken)
             return
         present_a = self._last_of_a
         if hold.offer_b(entry, present_a):
@@ -248,9 +226,9 @@ class HoldIntake:
         elif not hold.updates and entry == present_a:
             hold.agree(entry)
             await self._journal.set_seen(hold.path, hold.seen)
-        await self._release(taken)
+        await self._captures.release(taken)
 
-    async def _decide_a(self, taken: _Taken) -> None:
+    async def _decide_a(self, taken: Taken) -> None:
         hold, entry = self._hold, taken.entry
         is_news = True
         if taken.change.given:
@@ -268,7 +246,7 @@ class HoldIntake:
             await self.place_unsent()
             await self._enqueue(taken, is_bounded=not hold.is_draining)
         if not any(taken.change.capture == unsent.change.capture for unsent in self._unsent):
-            await self._release(taken)
+            await self._captures.release(taken)
         if is_news:
             self.has_news.set()
 
@@ -276,7 +254,7 @@ class HoldIntake:
     def _last_of_a(self) -> Entry | None:
         return self._unsent[-1].entry if self._unsent else self._hold.seen[Role.A]
 
-    async def _keep_unsent(self, taken: _Taken) -> None:
+    async def _keep_unsent(self, taken: Taken) -> None:
         """Remember A's edit that B has not received yet, in place of the one before."""
         while_apart = taken.while_apart or any(unsent.while_apart for unsent in self._unsent)
         self._unsent = [unsent for unsent in self._unsent if unsent.change.capture != taken.change.capture]
@@ -285,7 +263,7 @@ class HoldIntake:
 
     async def _forget_unsent(self) -> None:
         while self._unsent:
-            await self._release(oldest := self._unsent[0])
+            await self._captures.release(oldest := self._unsent[0])
             self._unsent = [one for one in self._unsent if one is not oldest]  # it may have passed to B meanwhile
 
     async def place_unsent(self) -> None:
@@ -307,14 +285,14 @@ class HoldIntake:
             # Its content is not there any more; what stands in the directory is captured by the drain.
             self._complain(str(error))
         self._unsent = [one for one in self._unsent if one is not oldest]
-        await self._release(oldest)
+        await self._captures.release(oldest)
         return True
 
-    async def _enqueue(self, taken: _Taken, *, is_bounded: bool = True) -> bool:
+    async def _enqueue(self, taken: Taken, *, is_bounded: bool = True) -> bool:
         """Make one state the last update; False where there is no room for it."""
         entry, origin, path = taken.change.found, taken.role, self._hold.path
         assert not isinstance(entry, Untracked | Problem)
-        if is_bounded and self._journal.held_bytes + size_of(entry) > self._held_bytes_max:
+        if is_bounded and self._journal.held_bytes + held_size_of(entry) > self._held_bytes_max:
             if not self.is_full:
                 self.is_full = True
                 reason = "held updates have reached [locks] max_size; unlock something, then B's version follows"
@@ -322,30 +300,12 @@ class HoldIntake:
             return False
         self.is_full = False
         kind = change_kind(self._hold.seen[origin], entry)
-        update = await self._journal.enqueue(self._hold, origin, entry, kind, self._captured(taken))
+        update = await self._journal.enqueue(self._hold, origin, entry, kind, self._captures.content(taken))
         self._hold.enqueue(update)
         self._enqueued(update.id)
         fields = {"change": kind.value, "size": size_of(entry), "depth": self._hold.depth}
         self._emit(EventName.QUEUED, path, fields)
         return True
-
-    async def _captured(self, taken: _Taken) -> AsyncIterator[bytes]:
-        entry = taken.change.found
-        assert isinstance(entry, File)
-        self._is_damaged = taken.change.content is not None
-        if taken.change.content is not None:
-            yield taken.change.content
-        else:
-            replica = self._replicas.get(taken.role)
-            if replica is None:
-                raise Unreachable(f"server {taken.role.value} is not connected")
-            async for chunk in replica.supply(ContentOfCapture(taken.change.capture, entry), 0):
-                self._is_damaged = True
-                yield chunk
-
-    async def _release(self, taken: _Taken) -> None:
-        if taken.change.capture and taken.role in self._replicas:
-            await self._replicas[taken.role].release([taken.change.capture])
 
 
 def _set(marker: "asyncio.Future[None]") -> None:

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
 from dirsync.core.entry import ChangeKind, Entry, File, Role, size_of
-from dirsync.core.holds import Hold, Update
+from dirsync.core.holds import Hold, Update, held_size_of
 from dirsync.core.paths import RelPath
 from dirsync.disk.spool import Spool, SpoolFile
 from dirsync.errors import DiskError, Refusal
@@ -38,13 +38,13 @@ class HoldJournal:
 
     @property
     def held_bytes(self) -> int:
-        """Bytes of content of all held updates together."""
+        """What all held updates together count in their limit."""
         return self._bytes
 
     async def load(self) -> list[Journalled]:
         """Return every lock with its updates in order, and clear away what no row names."""
         locks, updates = await asyncio.to_thread(self._load)
-        self._bytes = sum(row.size for row in updates)
+        self._bytes = sum(held_size_of(row.entry) for row in updates)
         holds: dict[RelPath, Journalled] = {}
         for lock in locks:
             seen = {Role.A: lock.seen_a, Role.B: lock.seen_b}
@@ -104,8 +104,9 @@ class HoldJournal:
         seen = hold.seen | {origin: entry}
         received_ns = self._clock_ns()
         number = await asyncio.to_thread(self._enqueue, hold.path, origin, entry, kind, file, received_ns, seen)
-        self._bytes += size_of(entry)
-        return Update(number, origin, entry, kind, file, received_ns)
+        update = Update(number, origin, entry, kind, file, received_ns)
+        self._bytes += update.held_size
+        return update
 
     def _enqueue(
         self,
@@ -174,7 +175,7 @@ class HoldJournal:
         B's last one is the new base in the same transaction.
         """
         await asyncio.to_thread(self._applied, hold.path, updates, hold.seen[Role.B])
-        self._bytes -= sum(update.size for update in updates)
+        self._bytes -= sum(update.held_size for update in updates)
 
     def _applied(self, path: RelPath, updates: Sequence[Update], seen_b: Entry | None) -> None:
         with self._database.transaction() as connection:

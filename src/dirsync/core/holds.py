@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from dirsync.core.entry import ChangeKind, Entry, File, Role, Symlink, mtime_of, same_content, size_of
 from dirsync.core.paths import RelPath
+from dirsync.limits import HELD_BYTES_MIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,11 @@ class Update:
     def size(self) -> int:
         """The bytes of its content."""
         return size_of(self.entry)
+
+    @property
+    def held_size(self) -> int:
+        """What it counts in the limit of all held updates together."""
+        return held_size_of(self.entry)
 
 
 @dataclass(slots=True)
@@ -90,6 +96,11 @@ class Hold:
         update = self.updates.popleft()
         self.seen[Role.A] = update.entry
         return update
+
+
+def held_size_of(entry: Entry | None) -> int:
+    """Return what a held state counts in the limit of all of them together."""
+    return max(size_of(entry), HELD_BYTES_MIN)
 
 
 def is_replacing(before: Entry | None, entry: Entry | None) -> bool:

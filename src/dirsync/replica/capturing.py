@@ -12,8 +12,9 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from dirsync.core.entry import Entry, File, size_of
+from dirsync.core.entry import Entry, File
 from dirsync.core.events import EventName
+from dirsync.core.holds import held_size_of
 from dirsync.core.paths import RelPath
 from dirsync.core.reports import Change, HeldName
 from dirsync.disk.reasons import reason_of
@@ -58,7 +59,7 @@ class HeldStates:
         given = self._gifts.load()
         self._last.update((path, entry) for path, entry in given.items() if path in self._last)
         self._unreleased = {row.id: row for row in rows}
-        self._size = sum(size_of(row.entry) for row in rows if row.file is not None)
+        self._size = sum(held_size_of(row.entry) for row in rows)
         wanted = {row.file for row in rows}
         for file in os.listdir(self._directory):
             if file not in wanted:
@@ -97,7 +98,7 @@ class HeldStates:
             self._postponed.discard(path)
             self._last[path] = entry
             self._unreleased[row.id] = row
-            self._size += size_of(entry) if name is not None else 0
+            self._size += held_size_of(entry)
             self._report(row, content, since)
 
     def postpone(self, path: RelPath) -> None:
@@ -139,6 +140,7 @@ class HeldStates:
         row = await self._site.threads.record(partial(self._add_given, gift))
         self._gifts.forget([gift.path])
         self._unreleased[row.id] = row
+        self._size += held_size_of(row.entry)
         self._report(row, None, asyncio.get_running_loop().time())
 
     def report_again(self) -> None:
@@ -201,7 +203,7 @@ class HeldStates:
     def _forget(self, numbers: Iterable[int]) -> None:
         for number in numbers:
             row = self._unreleased.pop(number)
-            self._size -= size_of(row.entry) if row.file is not None else 0
+            self._size -= held_size_of(row.entry)
 
     def _retry_postponed(self) -> None:
         if self._postponed:
