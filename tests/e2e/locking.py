@@ -5,6 +5,7 @@ import os
 import subprocess
 from pathlib import Path
 
+from dirsync.limits import INLINE_BYTES_MAX
 from tests.e2e.files import date
 from tests.e2e.servers import SECONDS_MAX, Pair, Said
 
@@ -38,9 +39,13 @@ def queued(pair: Pair, name: str, count: int, **fields: object) -> Said:
     return event
 
 
-def edits(pair: Pair, name: str, count: int, since: int = 0) -> list[int]:
-    """Have so many distinct states of B held, each of another size, and return the sizes."""
-    sizes = list(range(since + 20, since + 20 + count))
+def edits(pair: Pair, name: str, count: int, since: int = 0, *, is_large: bool = False) -> list[int]:
+    """Have so many distinct states of B held, each of another size, and return the sizes.
+
+    `is_large`: too large to be applied together with others, so that the drain takes its time over each.
+    """
+    smallest = since + (INLINE_BYTES_MAX + 1 if is_large else 20)
+    sizes = list(range(smallest, smallest + count))
     before = len(pair.server_a.events("queued", path=name))
     for number, size in enumerate(sizes, 1):
         become(pair, "b", name, "x" * size)

@@ -161,7 +161,7 @@ def test_kills_in_the_middle_of_a_drain(shared: Pair) -> None:
     """Again and again, at another point each time; what was applied stays applied, and the drain goes on by itself."""
     choose = random.Random(7)
     lock(shared, "f")
-    sizes = edits(shared, "f", 60)
+    sizes = edits(shared, "f", 60, is_large=True)
     unlocking = shared.begin("lab3", "unlock", "f")
     shared.server_a.wait_event("applied", 3)
     shared.kill("a")

@@ -392,7 +392,7 @@ def test_something_that_is_not_synchronised_stands_there_at_a(shared: Pair) -> N
 def test_locking_again_stops_the_drain_between_two_updates(shared: Pair) -> None:
     lock(shared, "f")
     # So many that their drain outlasts the start of the client that stops it several times over.
-    sizes = edits(shared, "f", count := 300)
+    sizes = edits(shared, "f", count := 300, is_large=True)
     unlocking = shared.begin("lab3", "unlock", "f")
     shared.server_a.wait_event("applied", 3)
     shared.lab3("lock", "f")
@@ -412,7 +412,7 @@ def test_locking_again_stops_the_drain_between_two_updates(shared: Pair) -> None
 
 def test_interrupting_the_client_does_not_stop_the_drain(shared: Pair) -> None:
     lock(shared, "f")
-    sizes = edits(shared, "f", 40)
+    sizes = edits(shared, "f", 40, is_large=True)
     unlocking = shared.begin("lab3", "unlock", "f")
     shared.server_a.wait_event("applied", 2)
     unlocking.send_signal(signal.SIGINT)
@@ -424,7 +424,7 @@ def test_interrupting_the_client_does_not_stop_the_drain(shared: Pair) -> None:
 
 def test_what_b_does_during_the_drain_is_one_ordinary_change_afterwards(shared: Pair) -> None:
     lock(shared, "f")
-    sizes = edits(shared, "f", 40)
+    sizes = edits(shared, "f", 40, is_large=True)
     unlocking = shared.begin("lab3", "unlock", "f")
     shared.server_a.wait_event("applied", 2)
     become(shared, "b", "f", "the end")
@@ -436,7 +436,7 @@ def test_what_b_does_during_the_drain_is_one_ordinary_change_afterwards(shared: 
 
 def test_an_edit_of_a_during_the_drain_goes_to_the_tail(shared: Pair) -> None:
     lock(shared, "f")
-    sizes = edits(shared, "f", 40)
+    sizes = edits(shared, "f", 40, is_large=True)
     unlocking = shared.begin("lab3", "unlock", "f")
     shared.server_a.wait_event("applied", 2)
     become(shared, "a", "f", "edited by A")
