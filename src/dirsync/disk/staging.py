@@ -170,10 +170,7 @@ class Staging:
         os.rename(staged.swap_name, staged.name, src_dir_fd=staged.directory, dst_dir_fd=staged.directory)
 
     def discard(self, staged: Staged) -> None:
-        """Remove something staged that is not wanted any more.
-
-        Fine where it was swapped in already; what may stand under its name by then is not ours and stays.
-        """
+        """Remove something staged that is not wanted any more; what is not ours under its name by then stays."""
         with mapped():
             for name in (staged.name, staged.swap_name) if staged.name in self._live else ():
                 with suppress(FileNotFoundError):
