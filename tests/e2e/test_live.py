@@ -150,6 +150,19 @@ def _plant(root: Path, directories: int, files: int) -> None:
 
 
 @pytest.mark.parametrize("role", ["a", "b"])
+def test_an_edit_of_a_large_file_sends_the_edit(live: Pair, role: str) -> None:
+    near, _ = _roots(live, role)
+    content = random.Random(role).randbytes(2 * MIB)
+    _move_in(live, lambda p: p.write_bytes(content), near / "large")
+    live.settle()
+    edited = content[:MIB] + b"inserted" + content[MIB:]
+    _move_in(live, lambda p: p.write_bytes(edited), near / "large")
+    said = live.server_a.wait_event("synced", path="large", change="modified")
+    assert 0 < int(str(said["sent"])) < MIB // 4
+    live.settle()
+
+
+@pytest.mark.parametrize("role", ["a", "b"])
 def test_a_tree_moved_in_renamed_and_removed(live: Pair, role: str) -> None:
     near, far = _roots(live, role)
     _move_in(live, lambda p: _plant(p, 5, 20), near / "tree")

@@ -3,7 +3,7 @@
 FastCDC (Xia et al., "The Design of Fast Content-Defined Chunking", 2020), as `pyfastcdc` does it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from blake3 import blake3
 from pyfastcdc import FastCDC
@@ -18,9 +18,9 @@ class Cutter:
         self._cut = FastCDC(avg_size=average).cut_buf
         self._rest = b""
 
-    def feed(self, content: bytes) -> Iterator[tuple[bytes, memoryview]]:
+    def feed(self, parts: Sequence[bytes]) -> Iterator[tuple[bytes, memoryview]]:
         """Yield the row and the bytes of each chunk whose end is certain; the last one of what was given is not."""
-        return self._chunks(self._rest + content, is_end=False)
+        return self._chunks(b"".join([self._rest, *parts]), is_end=False)
 
     def finish(self) -> Iterator[tuple[bytes, memoryview]]:
         """Yield the rest."""

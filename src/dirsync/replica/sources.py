@@ -114,7 +114,7 @@ class Comparison:
         """Read so many bytes and return the pieces that follow; an empty list only at the end. Raises Refusal."""
         pieces: list[Piece] = []
         while not pieces and not self._is_over:
-            pieces = self._compared(self._cutter.feed(b"".join(self._reading.next(size))))
+            pieces = self._compared(self._cutter.feed(self._reading.next(size)))
             self._is_over = self._reading.is_over
             if self._is_over:
                 pieces += self._compared(self._cutter.finish())
