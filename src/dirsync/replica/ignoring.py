@@ -4,11 +4,13 @@ Owns the meaning of `[sync] ignore`. Plain names, the common case, cost one set 
 """
 
 from collections.abc import Callable, Iterable, Sequence
-
-import pathspec
+from typing import TYPE_CHECKING
 
 from dirsync.core.entry import Directory, Observed
 from dirsync.core.paths import ROOT, RelPath, ancestors, name_of, parent, to_text
+
+if TYPE_CHECKING:
+    import pathspec
 
 _SPECIAL = frozenset("*?[]!#\\/ ")
 
@@ -26,12 +28,12 @@ class IgnoreRules:
         """Put other patterns in force; return whether that changes anything."""
         self._patterns, before = tuple(patterns), getattr(self, "_patterns", None)
         # A negation overrides patterns before it, so then the order of all of them counts.
-        plain = [p for p in patterns if p and not _SPECIAL & set(p)]
+        plain = [pattern for pattern in patterns if is_plain(pattern)]
         if any(pattern.startswith("!") for pattern in patterns):
             plain = []
         rest = [pattern for pattern in patterns if pattern not in plain]
         self._names = frozenset(name.encode("utf-8", "surrogateescape") for name in plain)
-        self._spec = pathspec.GitIgnoreSpec.from_lines(rest) if rest else None
+        self._spec = compiled(rest) if rest else None
         return self._patterns != before
 
     def ignores(self, path: RelPath, is_directory: bool) -> bool:
@@ -60,3 +62,15 @@ class IgnoreRules:
             for path, found in rows
             if is_hidden_directory(parent(path)) or self.ignores(path, isinstance(found, Directory))
         ]
+
+
+def is_plain(pattern: str) -> bool:
+    """Return whether a pattern is just a name, which any directory may hold."""
+    return bool(pattern) and not _SPECIAL & set(pattern)
+
+
+def compiled(patterns: Sequence[str]) -> "pathspec.GitIgnoreSpec":
+    """Return what matches names against these patterns. Raises ValueError or re.error for what is no pattern."""
+    import pathspec  # noqa: PLC0415 - loading it costs a start as much as compiling; plain names do without
+
+    return pathspec.GitIgnoreSpec.from_lines(patterns)

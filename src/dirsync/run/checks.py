@@ -7,10 +7,9 @@ import re
 import socket
 from pathlib import Path
 
-import pathspec
-
 from dirsync.core.entry import Role
 from dirsync.errors import ConfigError
+from dirsync.replica.ignoring import compiled, is_plain
 from dirsync.run.settings import WILDCARDS, ServerSettings, Settings
 
 
@@ -79,8 +78,10 @@ def _check_state(settings: Settings) -> None:
 
 def _check_ignore(settings: Settings) -> None:
     for pattern in settings.ignore:
+        if is_plain(pattern):
+            continue
         try:
-            pathspec.GitIgnoreSpec.from_lines([pattern])
+            compiled([pattern])
         except (ValueError, re.error) as error:
             raise ConfigError(
                 f"{settings.path}: [sync] ignore: expected gitignore patterns, not {pattern!r}: {error}"
