@@ -1,6 +1,7 @@
 """Small disks of one's own that can be filled, frozen, taken away, made read-only, or lose power. They need root."""
 
 import ctypes
+import errno
 import fcntl
 import os
 import shutil
@@ -83,8 +84,16 @@ class Disk:
             subprocess.run(["mount", "--move", to, self.path], check=True, capture_output=True)
 
     def cut(self, *, is_log_kept: bool) -> None:
-        """Take its power: what is not on the disk is lost, and every call fails until it is mounted anew."""
-        fd = os.open(self.path, os.O_RDONLY)
+        """Take its power: what is not on the disk is lost, and every call fails until it is mounted anew.
+
+        Fine where it has none any more.
+        """
+        try:
+            fd = os.open(self.path, os.O_RDONLY)
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            return
         try:
             fcntl.ioctl(fd, _SHUTDOWN, struct.pack("I", 1 if is_log_kept else 2))
         finally:

@@ -91,12 +91,13 @@ class Network:
     def __init__(self, place_of_b: Path) -> None:
         self._place_of_b = place_of_b
         self.name = f"dirsync-{secrets.token_hex(4)}"
-        self.words = ["ip", "netns", "exec", self.name]
+        # Not by `ip netns exec`, which would give it a copy of all mounts, those of other tests' disks included.
+        self.words = ["nsenter", f"--net=/run/netns/{self.name}"]
         """What runs a command in it."""
 
     def open(self) -> None:
         """Make it. Skips the test where that is not possible."""
-        missing = [tool for tool in ("ip", "nft", "tc") if shutil.which(tool) is None]
+        missing = [tool for tool in ("ip", "nft", "nsenter", "tc") if shutil.which(tool) is None]
         if os.geteuid() != 0 or missing:
             pytest.skip(f"needs root and the tools of the network (missing: {', '.join(missing) or 'root'})")
         made = subprocess.run(["ip", "netns", "add", self.name], capture_output=True, text=True, check=False)

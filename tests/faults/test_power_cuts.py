@@ -35,6 +35,7 @@ class Case:
         self._home, self._library = home, library
         self._scenario, self._role, self._kind, self._layout = scenario, role, kind, layout
         self._number = 0
+        self._cut: list[Path] = []
 
     def play(self, at: int, *, is_log_kept: bool, is_both: bool) -> int:
         """Cut the power at the `at`-th change (0: never), and check; return how many changes there were."""
@@ -54,7 +55,7 @@ class Case:
             rule.cut(at, *words, is_log_kept=is_log_kept)
             scenario.work(machines, self._role, ledger)
             count = rule.count
-            self._end(machines, is_both=is_both)
+            self._end(machines, is_cut=at > 0, is_log_kept=is_log_kept, is_both=is_both)
             rule.disarm()
             machines.start_alone("b", "a")
             check(machines, ledger)
@@ -64,7 +65,7 @@ class Case:
 
     def _set_up(self, machines: Machines, *, is_both: bool) -> None:
         layout = LAYOUTS[self._layout]
-        cut: list[Path] = []
+        self._cut = cut = []
         for role in self._role + (other(self._role) if is_both else ""):
             disks = {name: Disk(machines.home, f"{name}-{role}", self._kind) for name in dict.fromkeys(layout[:2])}
             machines.place_directory(role, disks[layout[0]])
@@ -72,7 +73,7 @@ class Case:
             cut += [disk.path for name, disk in disks.items() if layout[2:] in ((), ("cut both",), (f"cut {name}",))]
         machines.rules[self._role] = Rule(self._library, machines.home / "rule", tuple(cut))
 
-    def _end(self, machines: Machines, *, is_both: bool) -> None:
+    def _end(self, machines: Machines, *, is_cut: bool, is_log_kept: bool, is_both: bool) -> None:
         """Have the machine (or both) without power, if it is not yet, and with power again."""
         roles = self._role + (other(self._role) if is_both else "")
         for role in roles:
@@ -80,6 +81,9 @@ class Case:
                 machines.kill(role)
         for role in roles:
             for disk in machines.disks[role]:
+                if is_cut and disk.path in self._cut:
+                    # The change may never have come this time; and a disk that lives on elsewhere is not to be copied.
+                    disk.cut(is_log_kept=is_log_kept)
                 disk.reboot()
         machines.stop()
 
