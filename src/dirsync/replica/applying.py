@@ -17,6 +17,7 @@ from dirsync.core.paths import RelPath
 from dirsync.core.plan import Action
 from dirsync.core.reports import Applied, Failed, Missing, Refused, Result, Step
 from dirsync.disk.apply import NOT_REACHED, Done, Prepared, apply_batch, parents_of
+from dirsync.disk.durability import SINGLE_SYNCS_MAX
 from dirsync.disk.probe import O_READ
 from dirsync.disk.reasons import reason_of
 from dirsync.disk.staging import Staged, Staging
@@ -27,6 +28,8 @@ from dirsync.replica.settling import Settling
 from dirsync.replica.site import Ground, Site
 from dirsync.replica.turns import Turns
 from dirsync.store.given_rows import Gift
+
+_Ready = Prepared | Missing | Failed
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,16 +83,9 @@ class Applying:
             parked = [*paths, *self._locked_parents(steps)]
             self._settling.park(parked)
             try:
-                ground = site.ground
                 await self._save_names(paths)
-                ready = await site.threads.bulk(partial(self._prepare_all, ground, steps))
-                prepared = [each for each in ready if isinstance(each, Prepared)]
-                gifts = await self._note_gifts(
-                    ground,
-                    [_gift(step, each) for step, each in zip(steps, ready, strict=True) if isinstance(each, Prepared)],
-                    prepared,
-                )
-                swapped = await site.threads.apply(partial(self._swap, ground, prepared, gifts))
+                ready, swapped = await self._carry_out(steps)
+                prepared = _prepared(ready)
                 doubtful, changed = await self._take_note(prepared, swapped, is_own_edit)
                 serial = site.outbox.serial  # still parked: whatever these paths were reported as, was before
             except RootLost as lost:
@@ -109,6 +105,18 @@ class Applying:
         refused = [step.action for step, result in zip(steps, results, strict=True) if isinstance(result, Refused)]
         self._settling.tell(_touched(refused))
         return results
+
+    async def _carry_out(self, steps: Sequence[Step]) -> tuple[list[_Ready], _Swapped]:
+        """Stage the contents, then swap them in: by one call where nothing comes between and the staging is quick."""
+        threads, ground = self._site.threads, self._site.ground
+        is_noted = any(step.update for step in steps)
+        if not is_noted and len(steps) <= SINGLE_SYNCS_MAX and all(map(_is_at_hand, steps)):
+            return await threads.apply(partial(self._prepare_and_swap, ground, steps))
+        ready = await threads.bulk(partial(self._prepare_all, ground, steps))
+        prepared = _prepared(ready)
+        gifts = [_gift(step, each) for step, each in zip(steps, ready, strict=True) if isinstance(each, Prepared)]
+        noted = await self._note_gifts(ground, gifts, prepared)
+        return ready, await threads.apply(partial(self._swap, ground, prepared, noted))
 
     async def _save_names(self, paths: Sequence[RelPath]) -> None:
         """Have a row for whatever may be moved to the kept files now, so that a crash cannot make it nameless."""
@@ -133,8 +141,13 @@ class Applying:
 
     # In worker threads
 
-    def _prepare_all(self, ground: Ground, steps: Sequence[Step]) -> list[Prepared | Missing | Failed]:
-        ready: list[Prepared | Missing | Failed] = []
+    def _prepare_and_swap(self, ground: Ground, steps: Sequence[Step]) -> tuple[list[_Ready], _Swapped]:
+        ready = self._prepare_all(ground, steps)
+        prepared = _prepared(ready)
+        return ready, self._swap(ground, prepared, [None] * len(prepared))
+
+    def _prepare_all(self, ground: Ground, steps: Sequence[Step]) -> list[_Ready]:
+        ready: list[_Ready] = []
         broken: set[RelPath] = set()
         for step in steps:
             each = Failed(NOT_REACHED) if step.action.path in broken else self._prepare(ground, step)
@@ -143,7 +156,7 @@ class Applying:
             ready.append(each)
         return ready
 
-    def _prepare(self, ground: Ground, step: Step) -> Prepared | Missing | Failed:
+    def _prepare(self, ground: Ground, step: Step) -> _Ready:
         action = step.action
         index = self._site.index
         known_source = None if action.renamed_from is None else index.get(action.renamed_from)
@@ -234,6 +247,10 @@ def _touched(actions: Iterable[Action]) -> list[RelPath]:
     return paths
 
 
+def _prepared(ready: Sequence[_Ready]) -> list[Prepared]:
+    return [each for each in ready if isinstance(each, Prepared)]
+
+
 def _gift(step: Step, prepared: Prepared) -> Gift | None:
     """Return what a step gives by a held update, if it applies one."""
     inode = None if prepared.staged is None else prepared.staged.inode
@@ -244,6 +261,14 @@ def _given(outcomes: Sequence[Done | Refused | Failed], gifts: Sequence[Gift | N
     """Return the last gift of each name that was given."""
     pairs = zip(outcomes, gifts, strict=True)
     return {gift.path: gift for outcome, gift in pairs if gift is not None and isinstance(outcome, Done)}
+
+
+def _is_at_hand(step: Step) -> bool:
+    """Return whether nothing has to be copied to stage it: its content is in the step, or it needs none."""
+    action, intended = step.action, step.action.intended
+    if step.content is not None or not isinstance(intended, File):
+        return True
+    return action.renamed_from is not None or _has_content(action.expected, intended)
 
 
 def _is_read_only(entry: Entry | None) -> bool:
