@@ -1,5 +1,6 @@
 """Shows times and sizes. A time that the platform's calendar cannot hold is shown as the nearest one it can."""
 
+import functools
 import time
 from datetime import UTC, datetime, timedelta
 
@@ -57,8 +58,13 @@ def clock_time(time_ns: int) -> str:
 
 def utc_time(time_ns: int) -> str:
     """Return `YYYY-MM-DDTHH:MM:SS.ffffffZ`."""
-    moment = _EPOCH + timedelta(seconds=_within(time_ns // _NANOSECONDS))
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{time_ns % _NANOSECONDS // 1000:06}Z".rjust(27, "0")
+    return f"{_utc_second(time_ns // _NANOSECONDS)}.{time_ns % _NANOSECONDS // 1000:06}Z".rjust(27, "0")
+
+
+@functools.lru_cache(16)
+def _utc_second(seconds: int) -> str:
+    # Remembered: the events of a burst are of the same few seconds.
+    return f"{_EPOCH + timedelta(seconds=_within(seconds)):%Y-%m-%dT%H:%M:%S}"
 
 
 def size_text(size: int) -> str:

@@ -206,6 +206,8 @@ class Pending:
     def _joined(self, item: Item, lead: Lead, number: int | None) -> Item:
         """Return an item that another hint has joined."""
         if number is None or number >= item.round:
+            if lead >= item.lead:
+                return item
             number = item.round
         else:
             self._count(item.round, -1)
