@@ -76,7 +76,7 @@ async def test_what_was_staged_goes_when_the_state_cannot_be_written(tmp_path, m
         await ground.replica.hold([HeldName(rel("a"), change.found)])
         monkeypatch.setattr(applying if failing == "save_rows" else given_rows, failing, fail)
         with pytest.raises(StateError):
-            await ground.replica.apply([Step(Action(rel("a"), change.found, a_file(b"new")), b"new")])
+            await ground.replica.apply([Step(Action(rel("a"), change.found, a_file(b"new")), b"new", update=1)])
         monkeypatch.undo()
         assert os.listdir(ground.state / "staging") == []
         assert not ground.replica._site.ground.staging._live
