@@ -84,6 +84,21 @@ class TestFailures:
             assert not world.said(EventName.ERROR)
             assert [fields["winner"] for fields in world.said(EventName.CONFLICT, X)] == ["b"]
 
+    @in_virtual_time
+    async def test_a_plan_that_a_report_overtakes_is_no_failure(self, tmp_path):
+        async with World(tmp_path) as world:
+            await world.start()
+            world.b.gates["apply"] = asyncio.Event()
+            world.a.write(X, b"1")
+            await world.until(lambda: world.coordinator.pair.is_busy(X))
+            world.b._clock_ns += 10**9
+            world.b.write(X, b"written at the other side meanwhile")
+            await world.until(lambda: world.coordinator.pair.views.get(Role.B, X) is not None)
+            world.b.gates.pop("apply").set()
+            await world.settle()
+            assert world.a.read(X) == b"written at the other side meanwhile"
+            assert not world.said(EventName.ERROR)
+
     @pytest.mark.parametrize("is_during", [False, True], ids=["after the result", "before the result"])
     @in_virtual_time
     async def test_a_report_made_before_an_apply_and_taken_late_is_old(self, tmp_path, is_during):

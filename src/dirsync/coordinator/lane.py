@@ -237,7 +237,10 @@ class Lane:
                 found = {action.path: result.found}
                 if action.renamed_from is not None:
                     found[action.renamed_from] = result.found_source
-                is_news = any(entry != self._pair.views.get(self._role, path) for path, entry in found.items())
+                # Where the plan was overtaken by a report, nobody interfered: the next plan goes by what was reported.
+                is_news = self._is_overtaken(action) or any(
+                    entry != self._pair.views.get(self._role, path) for path, entry in found.items()
+                )
                 for path, entry in found.items():
                     self._pair.observe(self._role, path, entry, now)
                 if not is_news:
@@ -252,6 +255,12 @@ class Lane:
                 self._fail(action, result.reason)
             case _:
                 assert_never(result)
+
+    def _is_overtaken(self, action: Action) -> bool:
+        """Return whether the target is known to hold something else by now than when the action was planned."""
+        views = self._pair.views
+        is_moved = action.renamed_from and views.get(self._role, action.renamed_from) != action.expected_source
+        return bool(is_moved) or views.get(self._role, action.path) != action.expected
 
     def _applied(self, path: RelPath, entry: Entry | None, serial: int, now: float) -> None:
         """Take note of what the target holds now; what the source did since is a change of that."""
