@@ -104,7 +104,9 @@ def main():
     names = options.names or [mutant.name for mutant in MUTANTS]
     survivors = []
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
-        for name, found in zip(names, pool.map(lambda name: find_seed(name, options.seeds), names), strict=True):
+        searches = {pool.submit(find_seed, name, options.seeds): name for name in names}
+        for search in concurrent.futures.as_completed(searches):
+            name, found = searches[search], search.result()
             if found is None:
                 survivors.append(name)
             print(f"{name}: " + ("NOT SEEN" if found is None else f"seed {found[0]}: {found[1]}"), flush=True)
