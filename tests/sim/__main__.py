@@ -31,6 +31,7 @@ def _options():
     parser.add_argument("--seeds", type=int, default=100, help="how many seeds to run")
     parser.add_argument("--first", type=int, default=1, help="the first of them")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="how many at a time")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="how long at most")
     parser.add_argument("--stop", action="store_true", help="stop at the first that fails")
     return parser.parse_args()
 
@@ -63,7 +64,7 @@ def _run_all(options):
                 if outcome.violation is not None:
                     failed.append(outcome)
                     print(f"seed {outcome.seed}: {outcome.violation[:300]}", flush=True)
-            if failed and options.stop:
+            if (failed and options.stop) or time.monotonic() - begin > 60 * options.minutes:
                 break
     seconds = time.monotonic() - begin
     print(

@@ -43,7 +43,8 @@ class Honest:
         lines = difference(*(world.tree(side) for side in "ab"))
         if not lines:
             return
-        aside = {path for (_, path), at in world.last_act.items() if at >= since} | world.held_names()
+        aside = {path for (_, path), at in world.last_act.items() if at >= since}
+        aside |= world.held_names() | world.locks.being_restored
         trees = [
             {path: found for path, found in world.tree(side).items() if not _concerns(path, aside)} for side in "ab"
         ]
@@ -131,6 +132,14 @@ def kept_contents(world, side):
         else:
             found.add(content)
     return found
+
+
+def recorded_contents(world, side):
+    """Return the contents of a side that are whole and have a row: whoever was told of them relies on them."""
+    directory = world.disk.find(state_of(side).encode()).children.get(b"versions")
+    files = {} if directory is None else {name.decode(): node.data for name, node in directory.children.items()}
+    rows = world.servers[side].database.committed("SELECT file, digest FROM versions WHERE digest IS NOT NULL")
+    return {files[file] for file, digest in rows if file in files and blake3(files[file]).digest() == digest}
 
 
 def check_invention(world):

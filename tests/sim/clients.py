@@ -84,6 +84,7 @@ class Client:
             reply = await ask(BringBackRequest(name, "", None))
         finally:
             self._world.locks.restored(name)
+            self._world.last_act["a", name] = self._world.loop.time()  # a change like a person's, on either side
         return reply.version.id
 
     async def unlock_surely(self, name):

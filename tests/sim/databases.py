@@ -7,6 +7,7 @@ is every commit under synchronous=FULL, else only what stood in the database fil
 import os
 import shutil
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 from dirsync.store.database import FILE_NAME, Database
@@ -68,6 +69,11 @@ class SimDatabase:
     def is_open(self):
         """Whether a server has it open."""
         return self._open is not None and self._open._is_open
+
+    def committed(self, query):
+        """Return the rows of a query over what is committed, also while a transaction is under way."""
+        with closing(sqlite3.connect(self.directory / FILE_NAME)) as connection:
+            return connection.execute(query).fetchall()
 
     def kill(self):
         """Its process is dead: what was not committed is gone."""

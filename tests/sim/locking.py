@@ -12,7 +12,7 @@ class Locks:
         self._world = world
         self._frozen = {}
         self._unlocks = Counter()
-        self._restoring = set()
+        self._restoring = Counter()
         self._version = None
 
     def unlocks_of(self, name):
@@ -41,11 +41,11 @@ class Locks:
 
     def restoring(self, name):
         """A client asks for a version: that is a change at A like a person's."""
-        self._restoring.add(name)
+        self._restoring[name] += 1
 
     def restored(self, name):
         """It is done."""
-        self._restoring.discard(name)
+        self._restoring[name] -= 1
         if name in self._frozen:
             self._frozen[name] = self._stands(name)
 
@@ -56,10 +56,15 @@ class Locks:
             return
         self._version = version
         for name, before in self._frozen.items():
-            if name not in self._restoring and self._stands(name) != before:
+            if not self._restoring[name] and self._stands(name) != before:
                 change = f"from {shown(before)} to {shown(self._stands(name))}"
                 self._world.violated("lock", f"{name.decode()} is locked and was changed {change}")
                 return
+
+    @property
+    def being_restored(self):
+        """The names of which somebody has asked for a version, and has no answer yet."""
+        return {name for name, count in self._restoring.items() if count}
 
     @property
     def names(self):

@@ -1,11 +1,16 @@
 """Each checker of the simulation can fail, and does not where nothing is wrong."""
 
 import pytest
+from blake3 import blake3
 
-from dirsync.core.entry import Role
+from dirsync.core.entry import File, Role
 from dirsync.core.events import Event, EventName
+from dirsync.core.paths import RelPath
+from dirsync.core.versions import Why
+from dirsync.store import version_rows
 from tests.sim import checkers
 from tests.sim.plan import make_plan
+from tests.sim.power import Found
 from tests.sim.runner import Place, made
 from tests.sim.servers import state_of
 from tests.sim.trees import remove_below
@@ -128,6 +133,21 @@ def test_what_a_person_deleted_is_no_loss(stage):
     stage.deletes("a")
     checkers.check_loss(stage.world)
     assert stage.broken is None
+
+
+@pytest.mark.parametrize("is_recorded", [False, True])
+def test_only_what_was_never_recorded_may_go_with_the_power(stage, is_recorded):
+    world, content = stage.world, stage.writes("a")
+    server = world.servers["a"]
+    if is_recorded:
+        versions = world.disk.find(f"{state_of('a')}/versions".encode())
+        versions.fs.rename([(versions, b"kept", None, versions.fs.make(0o100644, content))])
+        entry = File(blake3(content).digest(), len(content), 0, 0o644)
+        with server.database.opened.transaction() as connection:
+            version_rows.add(connection, RelPath(X), entry, kept_ns=0, why=Why.DELETED, file="kept")
+    world.before_power_cut(server)
+    world.after_power_cut(server, Found(frozenset({content}), frozenset()))
+    assert bool(world.ledger.values[content].excuse) is not is_recorded
 
 
 def test_convergence_compares_the_trees(stage):
