@@ -113,8 +113,10 @@ def test_each_call_of_a_transfer_fails_once_and_the_next_one_succeeds(
 def _problems(stage: Stage, prepared: Prepared, batch: Batch | None) -> list[str]:
     bench, outcome = stage.bench, None if batch is None else batch.outcomes[0]
     reported = [] if batch is None else batch.kept
-    recovered = _recovered(stage, reported)
     found = []
+    if strays := bench.staging.recover(bench.path_of()):
+        found.append(f"somebody's, and under no name until the next start: {strays}")
+    recovered = _recovered(stage, reported)
     missing = stage.missing(kept_value(bench, each.file) for each in (*reported, *recovered))
     if missing:
         found.append(f"lost: {missing}")

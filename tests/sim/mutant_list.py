@@ -138,19 +138,15 @@ MUTANTS = (
     Mutant(
         "no look after the exchange",
         "dirsync.disk.swap",
-        "        if not is_same(lstat_at(*aside), seen.fingerprint):\n"
-        "            self._put_back(aside, place, path, ours)\n"
-        "            return Refused(observe(*place, known))\n        try:\n            kept",
-        "        try:\n            kept",
+        "            is_it = is_same(lstat_at(*aside), seen.fingerprint)\n            kept",
+        "            is_it = True\n            kept",
         needs=_has_intruders,
     ),
     Mutant(
         "no look after taking out",
         "dirsync.disk.swap",
-        "            if not is_same(lstat_at(*aside), seen.fingerprint):\n"
-        "                self._give_back(aside, place, path)\n"
-        "                return Refused(observe(*place, known))\n",
-        "",
+        "                is_it = is_same(lstat_at(*aside), seen.fingerprint)\n                kept",
+        "                is_it = True\n                kept",
         needs=_has_intruders,
     ),
     Mutant(
@@ -165,14 +161,16 @@ MUTANTS = (
     Mutant(
         "replaced files not kept",
         "dirsync.disk.swap",
-        "            kept = self._keep(aside, path, expected, why)\n",
-        "            os.unlink(aside[1], dir_fd=aside[0])\n            kept = None\n",
+        "            kept = self._keep(aside, path, expected, why) if is_it else None\n        if kept is None:\n",
+        "            os.unlink(aside[1], dir_fd=aside[0])\n            kept = None\n        if not is_it:\n",
     ),
     Mutant(
         "deleted files not kept",
         "dirsync.disk.swap",
-        "                return self._keep(aside, path, expected, why)\n",
-        "                os.unlink(aside[1], dir_fd=aside[0])\n                return None\n",
+        "                kept = self._keep(aside, path, expected, why) if is_it else None\n"
+        "            if kept is None:\n",
+        "                os.unlink(aside[1], dir_fd=aside[0])\n                kept = None\n"
+        "            if not is_it:\n",
     ),
     Mutant(
         "target overwritten where nothing was expected",

@@ -5,8 +5,10 @@ path and the other is kept. Metadata and durability are not decided here.
 """
 
 import os
-from contextlib import suppress
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from functools import partial
 
 from dirsync.core.entry import Entry
 from dirsync.core.fingerprint import Fingerprint, Known
@@ -73,25 +75,24 @@ class Swapper:
         seen = check(*place, expected, known)
         if isinstance(seen, Refused | Failed):
             return seen
-        with held_still(staged.directory, staged.name) as still:
-            ours = fingerprint_of(lstat_at(staged.directory, staged.name))
-            aside = (staged.directory, self._staging.expose(staged))
-            try:
-                syscalls.rename_exchange(*aside, *place)
-            except FileNotFoundError:
-                return Refused(observe(*place, known))
-            except PermissionError:
-                self._staging.cover(staged)  # it is tried again with the right to write
-                raise
-            known_now = _known_at(place, intended, ours, still)
-        if not is_same(lstat_at(*aside), seen.fingerprint):
+        with ExitStack() as undo:
+            with held_still(staged.directory, staged.name) as still:
+                ours = fingerprint_of(lstat_at(staged.directory, staged.name))
+                aside = (staged.directory, self._staging.expose(staged))
+                try:
+                    syscalls.rename_exchange(*aside, *place)
+                except FileNotFoundError:
+                    return Refused(observe(*place, known))
+                except PermissionError:
+                    self._staging.cover(staged)  # it is tried again with the right to write
+                    raise
+                undo.push(_on_failure(partial(self._put_back, aside, place, path, ours)))
+                known_now = _known_at(place, intended, ours, still)
+            is_it = is_same(lstat_at(*aside), seen.fingerprint)
+            kept = self._keep(aside, path, expected, why) if is_it else None
+        if kept is None:
             self._put_back(aside, place, path, ours)
             return Refused(observe(*place, known))
-        try:
-            kept = self._keep(aside, path, expected, why)
-        except OSError:
-            self._put_back(aside, place, path, ours)
-            raise
         self._staging.release(staged.name)
         return Swapped(known_now, kept)
 
@@ -109,14 +110,14 @@ class Swapper:
                 os.rename(place[1], aside[1], src_dir_fd=place[0], dst_dir_fd=aside[0])
             except FileNotFoundError:
                 return Refused(observe(*place, known))
-            if not is_same(lstat_at(*aside), seen.fingerprint):
+            with ExitStack() as undo:
+                undo.push(_on_failure(partial(self._give_back, aside, place, path)))
+                is_it = is_same(lstat_at(*aside), seen.fingerprint)
+                kept = self._keep(aside, path, expected, why) if is_it else None
+            if kept is None:
                 self._give_back(aside, place, path)
                 return Refused(observe(*place, known))
-            try:
-                return self._keep(aside, path, expected, why)
-            except OSError:
-                self._give_back(aside, place, path)
-                raise
+            return kept
         finally:
             self._staging.release(aside[1])
 
@@ -166,6 +167,16 @@ class Swapper:
             syscalls.rename_noreplace(*aside, *place)
         except (FileExistsError, FileNotFoundError):
             self._area.keep_all(*aside, path, self.kept)
+
+
+def _on_failure(undo: Callable[[], None]) -> Callable[[object, BaseException | None, object], None]:
+    """Return what, on the exit of a stack, undoes something where the block failed."""
+
+    def undo_failed(_kind: object, error: BaseException | None, _trace: object) -> None:
+        if isinstance(error, OSError):
+            undo()
+
+    return undo_failed
 
 
 def _known_at(place: Place, intended: Entry, ours: Fingerprint, still: Still) -> Known | None:
