@@ -308,3 +308,31 @@ def test_the_queue_tells_each_event_with_its_watch_and_name(tmp_path):
     with pytest.raises(FileNotFoundError):
         queue.add(root + b"/none", IN_CREATE)
     queue.close()
+
+
+def test_a_watcher_that_is_stopped_while_it_starts_leaves_no_thread(tmp_path, monkeypatch):
+    (tmp_path / "root").mkdir()
+    watcher = Listener(tmp_path / "root", tmp_path / "marks").watcher
+    source, is_starting, may_go_on = watcher._inotify, threading.Event(), threading.Event()
+    start, request_stop = source.start, source.request_stop
+
+    def start_slowly():
+        is_starting.set()
+        may_go_on.wait()
+        return start()
+
+    def request_and_go_on():
+        request_stop()
+        may_go_on.set()
+
+    monkeypatch.setattr(source, "start", start_slowly)
+    monkeypatch.setattr(source, "request_stop", request_and_go_on)
+    starting = threading.Thread(target=watcher.start)
+    starting.start()
+    is_starting.wait()
+    watcher.stop()
+    starting.join()
+    assert not watcher._thread.is_alive()
+    assert not source._thread.is_alive()
+    watcher.start()
+    assert not watcher.is_watching

@@ -48,6 +48,7 @@ class Watcher:
         self._on_notice = on_notice
         self._inotify = InotifySource(os.fsencode(self._directory), os.fsencode(self._marks), self._take, on_notice)
         self._thread = threading.Thread(target=self._run, name="dirsync-watchfiles", daemon=True)
+        self._turn = threading.Lock()  # who stops it waits until it has started
         self._stopping = threading.Event()
         self._interrupted = threading.Event()
         self._has_tried = threading.Event()
@@ -73,29 +74,39 @@ class Watcher:
         return self._inotify.is_alive
 
     def start(self) -> None:
-        """Begin to watch; returns when a change from now on is seen, or known to be left to scans."""
-        try:
-            os.makedirs(self._marks, mode=0o700, exist_ok=True)
-            for name in os.listdir(self._marks):
-                self.unmark(os.fsencode(name))
-        except OSError as error:  # without marks nothing proves that it is alive, and it is built anew
-            self._on_notice(f"the watcher's directory cannot be used ({error.strerror}): changes are found by scanning")
-        self._inotify.start()
-        self._thread.start()
-        self._has_tried.wait()
+        """Begin to watch; returns when a change from now on is seen, or known to be left to scans.
+
+        Once stopped it does not start any more.
+        """
+        with self._turn:
+            if self._stopping.is_set():
+                return
+            self._clear_marks()
+            self._inotify.start()
+            self._thread.start()
+            self._has_tried.wait()
 
     def stop(self) -> None:
         """End both threads."""
         self._stopping.set()
         self._interrupted.set()
         self._inotify.request_stop()
-        with suppress(OSError):  # the mark only wakes the thread sooner
-            name = os.fsencode(secrets.token_hex(8))
-            self.mark(name)
-            self.unmark(name)
-        self._inotify.join()
-        if self._thread.ident is not None:
-            self._thread.join()
+        with self._turn:
+            with suppress(OSError):  # the mark only wakes the thread sooner
+                name = os.fsencode(secrets.token_hex(8))
+                self.mark(name)
+                self.unmark(name)
+            self._inotify.join()
+            if self._thread.ident is not None:
+                self._thread.join()
+
+    def _clear_marks(self) -> None:
+        try:
+            os.makedirs(self._marks, mode=0o700, exist_ok=True)
+            for name in os.listdir(self._marks):
+                self.unmark(os.fsencode(name))
+        except OSError as error:  # without marks nothing proves that it is alive, and it is built anew
+            self._on_notice(f"the watcher's directory cannot be used ({error.strerror}): changes are found by scanning")
 
     def mark(self, name: bytes) -> None:
         """Make a mark of a name never used before. Raises OSError where the state directory cannot be written."""
@@ -141,6 +152,7 @@ class Watcher:
                     continue
             self._stopping.wait(delay)
             delay = min(delay * 2, _REBUILD_MAX_SECONDS)
+        self._has_tried.set()
 
     def _build(self) -> RustNotify:
         self._has_links = self._has_links or _has_directory_links(self._directory)
