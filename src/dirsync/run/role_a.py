@@ -153,6 +153,7 @@ class _LinkToB:
         delay = CONNECT_RETRY_FIRST_SECONDS
         while True:
             started = asyncio.get_running_loop().time()
+            is_refused = False
             try:
                 await self._session()
             except Unreachable as error:
@@ -161,9 +162,12 @@ class _LinkToB:
                     self._say(str(error))
             except DirsyncError as error:
                 self._say(str(error))
+                is_refused = True
             now = asyncio.get_running_loop().time()
-            # Both servers often start together: B is there any moment, and asking costs nothing.
-            if now - started > CONNECT_RETRY_MAX_SECONDS or now - self._apart_since < _PATIENCE_SECONDS:
+            # Both servers often start together: B is there any moment, and asking costs nothing. Whoever is there and
+            # refuses will go on to.
+            is_awaited = now - self._apart_since < _PATIENCE_SECONDS and not is_refused
+            if now - started > CONNECT_RETRY_MAX_SECONDS or is_awaited:
                 delay = CONNECT_RETRY_FIRST_SECONDS
             await asyncio.sleep(delay)
             delay = min(delay * 2, CONNECT_RETRY_MAX_SECONDS)
