@@ -160,3 +160,20 @@ def test_a_batch_of_looks_holds_few_directories_open(bench: Bench) -> None:
         assert len(os.listdir("/proc/self/fd")) <= before + 64
     parents.close()
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_descriptor_that_was_only_read_from_is_given_back_whatever_the_disk_says(tmp_path, monkeypatch):
+    (tmp_path / "d").mkdir()
+    root, real = Root.open(str(tmp_path)), os.close
+
+    def close_and_complain(fd):
+        real(fd)
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "close", close_and_complain)
+    parents = Parents(root)
+    assert parents.place_of(RelPath(b"d/f"))[1] == b"f"
+    parents.close()
+    with root.parent_of(RelPath(b"d/f")) as (_, name):
+        assert name == b"f"
+    root.close()

@@ -24,7 +24,7 @@ from dirsync.disk.probe import O_READ, is_open_for_writing, lstat_at
 from dirsync.disk.reading import SparseWriter, read_whole
 from dirsync.disk.reasons import reason_of
 from dirsync.disk.root import fingerprint_of
-from dirsync.disk.syscalls import O_BINARY, O_LIST, O_NOFOLLOW, clone, rename_noreplace
+from dirsync.disk.syscalls import O_BINARY, O_LIST, O_NOFOLLOW, clone, give_back, rename_noreplace
 from dirsync.errors import DiskError
 
 PATH_HASH_CHARS = 32
@@ -192,7 +192,7 @@ class KeptArea:
 
     def close(self) -> None:
         """Give the descriptor back."""
-        os.close(self._fd)
+        give_back(self._fd)
 
     def _sync_content(self, name: bytes) -> None:
         try:

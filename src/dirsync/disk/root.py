@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from dirsync.core.fingerprint import Fingerprint
 from dirsync.core.paths import RelPath, name_of, parent
 from dirsync.disk.reasons import reason_of
-from dirsync.disk.syscalls import O_LIST, O_NOFOLLOW, O_WALK, open_beneath
+from dirsync.disk.syscalls import O_LIST, O_NOFOLLOW, O_WALK, give_back, open_beneath
 from dirsync.errors import RootLost
 
 _MARK = b"user.dirsync.replica"
@@ -104,7 +104,7 @@ class Root:
         try:
             yield fd, name
         finally:
-            os.close(fd)
+            give_back(fd)
 
     def walk_to(self, path: RelPath) -> int:
         """Return a descriptor of the directory, ROOT too, only to walk from. Raises OSError as `parent_of`."""
@@ -145,7 +145,7 @@ class Root:
 
     def close(self) -> None:
         """Give the descriptor back; the root must not be used afterwards."""
-        os.close(self.fd)
+        give_back(self.fd)
 
     def _require_mounts(self, path: RelPath) -> None:
         """Raise OSError where `path` is, or lies below, a directory whose file system is gone."""
@@ -168,7 +168,7 @@ class Root:
                 below = open_beneath(current, piece, flags if index == len(pieces) - 1 else O_WALK)
             finally:
                 if current != self.fd:
-                    os.close(current)
+                    give_back(current)
             current = below
         return current
 
@@ -198,7 +198,7 @@ class Parents:
     def close(self) -> None:
         """Give the descriptors back."""
         while self._fds:
-            os.close(self._fds.popitem()[1])
+            give_back(self._fds.popitem()[1])
 
 
 def _pieces(path: bytes) -> Iterator[bytes]:

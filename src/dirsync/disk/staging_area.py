@@ -13,7 +13,7 @@ from pathlib import Path
 
 from dirsync.disk.durability import sync_directory
 from dirsync.disk.root import Root
-from dirsync.disk.syscalls import O_LIST, can_rename_between, open_beneath
+from dirsync.disk.syscalls import O_LIST, can_rename_between, give_back, open_beneath
 
 _NAME_FILE = "staging_in_root"
 
@@ -71,7 +71,7 @@ class StagingArea:
         """Give the descriptor back; an empty directory in the root goes."""
         self.remove_if_empty()
         if self._fd is not None:
-            os.close(self._fd)
+            give_back(self._fd)
             self._fd = None
 
     def _opened_in_root(self, name: bytes, *, is_new: bool) -> int | None:

@@ -11,6 +11,7 @@ import os
 import signal
 import stat
 import sys
+from contextlib import suppress
 
 if sys.platform == "linux":
     import fcntl
@@ -80,6 +81,12 @@ def _open_by_component(directory: int, path: bytes, flags: int) -> int:
             os.close(current)
         raise
     return current
+
+
+def give_back(fd: int) -> None:
+    """Close a descriptor through which nothing was written: it is closed then, whatever the file system says to it."""
+    with suppress(OSError):
+        os.close(fd)
 
 
 @functools.cache

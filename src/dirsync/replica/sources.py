@@ -13,6 +13,7 @@ from dirsync.core.chunks import SPAN_BYTES_MAX, Manifest, Piece, Span
 from dirsync.core.fingerprint import Fingerprint
 from dirsync.disk.chunking import Cutter
 from dirsync.disk.root import fingerprint_of
+from dirsync.disk.syscalls import give_back
 from dirsync.errors import Refusal
 from dirsync.limits import CHUNK_BYTES
 
@@ -41,7 +42,7 @@ class Source:
 
     def close(self) -> None:
         """Give the descriptor back."""
-        os.close(self.fd)
+        give_back(self.fd)
 
 
 class Supply:
