@@ -6,6 +6,7 @@ found. Several short runs can add to one result.
 
 import argparse
 import contextlib
+import re
 import signal
 import sys
 import tempfile
@@ -38,14 +39,14 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     before = len(results.failures)
     scale = QUICK if options.quick else FULL
-    chosen = [work for work in works(scale) if _is_chosen(work.name, options.rows)]
+    chosen = [work for work in works(scale) if is_chosen(work.name, options.rows)]
     tools = _installed(results, options.peers)
     if options.runs:
         now = {**describe(is_isolated=is_isolated), "scale": scale_name}
         results.machine = {name: _with_before(results.machine.get(name, ""), value) for name, value in now.items()}
     try:
         for place in PLACES if options.runs else ():
-            if _is_chosen(place, options.places):
+            if is_chosen(place, options.places):
                 _compare(place, chosen, tools, results, options)
     except KeyboardInterrupt:
         _say("interrupted; what was measured is kept")
@@ -64,8 +65,8 @@ def main(arguments: Sequence[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Compare dirsync with other tools.")
-    parser.add_argument("--rows", default="", help="only works whose names begin so, separated by commas")
-    parser.add_argument("--peers", default="", help="only tools whose names begin so, dirsync always")
+    parser.add_argument("--rows", default="", help="only works with these names or first words, separated by commas")
+    parser.add_argument("--peers", default="", help="only these tools; dirsync always")
     parser.add_argument("--places", default="", help=f"only these places: {', '.join(PLACES)}")
     parser.add_argument("--runs", type=int, default=RUNS, help="how often; 0 only reports what the results hold")
     parser.add_argument("--quick", action="store_true", help="small works, to see that everything runs")
@@ -84,14 +85,15 @@ def _with_before(before: str, now: str) -> str:
     return "; ".join([*known, *([] if now in known else [now])])
 
 
-def _is_chosen(name: str, wanted: str) -> bool:
-    return not wanted or any(name.startswith(word) for word in wanted.split(",") if word)
+def is_chosen(name: str, wanted: str) -> bool:
+    """Say whether a name is wanted: all are where none is named; the first words of a name will do."""
+    return not wanted or any(re.match(rf"{re.escape(word)}\b", name) for word in wanted.split(",") if word)
 
 
 def _installed(results: Results, wanted: str) -> list[type[Tool]]:
     found = []
     for tool in TOOLS:
-        if tool is not TOOLS[0] and not _is_chosen(tool.name, wanted):
+        if tool is not TOOLS[0] and not is_chosen(tool.name, wanted):
             continue
         version = tool.version()
         if version is None:

@@ -3,6 +3,9 @@
 import ast
 from pathlib import Path
 
+import pytest
+
+from benchmarks.__main__ import is_chosen
 from benchmarks.goals import GOALS
 from benchmarks.scale import FULL, QUICK, show_size
 from benchmarks.tools import TOOLS
@@ -40,3 +43,18 @@ def test_the_figures_of_goals_are_measured_at_full_scale() -> None:
 
 def test_sizes_are_written_in_whole_units() -> None:
     assert [show_size(size) for size in (1024**3, 256 * 1024**2, 1536 * 1024**2)] == ["1 GiB", "256 MiB", "1536 MiB"]
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted", "is_wanted"),
+    [
+        ("tree-10000", "", True),
+        ("tree-10000", "tree", True),
+        ("tree-10000", "busy,tree-10000", True),
+        ("tree-100000", "tree-10000", False),
+        ("write+sync+rename", "write", True),
+        ("change", "busy,", False),
+    ],
+)
+def test_what_is_named_is_chosen_by_whole_words(name: str, wanted: str, is_wanted: bool) -> None:
+    assert is_chosen(name, wanted) is is_wanted
