@@ -96,6 +96,20 @@ async def test_without_b_the_files_of_a_are_listed_in_time(tmp_path, how):
 
 
 @in_virtual_time
+async def test_a_listing_waits_for_the_first_comparison_of_a(tmp_path):
+    async with World(tmp_path) as world:
+        world.a.write(X, b"1")
+        world.a.gates["snapshot"] = asyncio.Event()
+        world.attach(Role.A)
+        listing = asyncio.create_task(Asked(world).listing())
+        await asyncio.sleep(0.1)
+        world.a.gates.pop("snapshot").set()
+        rows, unreachable = await listing
+        assert names(rows) == [X]
+        assert unreachable == (Role.B,)
+
+
+@in_virtual_time
 async def test_a_listing_over_a_first_run_shows_what_is_there_then(tmp_path):
     async with asked(tmp_path) as ground:
         world = ground.world

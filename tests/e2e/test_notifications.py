@@ -103,8 +103,12 @@ def test_each_change_is_said_once_by_the_right_server(shared: Pair, source: str)
     ]
     for act, change, size, sent in steps:
         before_a, before_b = len(shared.server_a.said), len(shared.server_b.said)
+        before = len(shared.server_a.events("in_sync"))
         act()
         shared.settle()
+        # What was said may still be on its way to us.
+        (shared.server_a if source == "a" else shared.server_b).wait_event("detected", path=file.name, change=change)
+        shared.server_a.wait_event("in_sync", before + 1)
         said_a, said_b = shared.server_a.said[before_a:], shared.server_b.said[before_b:]
         detected = said_a[0] if source == "a" else said_b[0]
         assert {k: detected[k] for k in ("event", "role", "path", "change", "size")} == {

@@ -164,6 +164,9 @@ def test_a_clean_end_says_nothing_alarming(live: Pair) -> None:
 def test_idle_servers_say_nothing(pair: Pair) -> None:
     put(pair.a / "x", "1")
     pair.start("b", "a")
+    for server in (pair.server_a, pair.server_b):
+        server.wait_event("ready")
+    pair.server_a.wait_event("in_sync")
     said = (len(pair.server_a.said), len(pair.server_b.said))
     for _ in range(3):
         pair.lab3()

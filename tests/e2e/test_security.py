@@ -1,5 +1,6 @@
 """Who gets in: the pair's credential, and what everybody else can do, which is nothing."""
 
+import re
 import socket
 import ssl
 import subprocess
@@ -143,10 +144,13 @@ def test_a_client_with_another_credential_is_refused(live: Pair) -> None:
     make_credential(key)
     said = failing(live, "lab3", "ls", status=2)
     assert "both ends need the same key file" in said
-    reason = str(live.server_a.wait_event("notice")["reason"])
-    assert reason.startswith("refused a connection from 127.0.0.1: it has another credential")
+    live.server_a.wait_event("notice")
     assert failing(live, "dirsync", "status", status=2)
-    assert len(live.server_a.events("notice")) == 1, "the same line is not repeated for each try"
+    reasons = [str(said["reason"]) for said in live.server_a.events("notice")]
+    # A command takes the short way on this machine, or the one over the network.
+    form = re.compile(r"refused a connection from (127\.0\.0\.1|this machine): it has another credential")
+    assert all(map(form.match, reasons)), reasons
+    assert len(reasons) == len(set(reasons)), "the same line is not repeated for each try"
 
 
 def test_a_peer_with_another_credential_is_refused(pair: Pair) -> None:

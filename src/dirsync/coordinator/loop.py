@@ -54,7 +54,7 @@ class Coordinator:
         }
         self.is_in_sync = False
         self.paused: dict[Role, str] = {}
-        self._looks = Looks(self.replicas, self.ready, self._until)
+        self._looks = Looks(self.replicas, self.ready, self.until)
         self._since: float | None = None
         self._is_comparing = False
         self._meeting = asyncio.Lock()
@@ -94,7 +94,7 @@ class Coordinator:
     async def _tell_compared(self, role: Role) -> None:
         """Tell the held names when everything that a comparison of this replica found is on its way to them."""
         while True:
-            await self._until(lambda: role in self.ready and role not in self._compared)
+            await self.until(lambda: role in self.ready and role not in self._compared)
             try:
                 await self.look(role, is_full=False)
             except DirsyncError:
@@ -304,7 +304,7 @@ class Coordinator:
         is_idle = self.ready == set(Role) and self.pair.is_idle and self.holds.is_quiet
         return is_idle and next(self._pending(), None) is None
 
-    async def _until(self, condition: Callable[[], bool]) -> None:
+    async def until(self, condition: Callable[[], bool]) -> None:
         """Wait until the condition holds; it is looked at whenever something has happened."""
         async with self._changed:
             await self._changed.wait_for(condition)
@@ -316,7 +316,7 @@ class Coordinator:
     async def _say_in_sync_forever(self) -> None:
         """Say `in_sync` when nothing is pending and both replicas, asked once more, have nothing new."""
         while True:
-            await self._until(lambda: not self.is_in_sync and self._is_quiet())
+            await self.until(lambda: not self.is_in_sync and self._is_quiet())
             generation = self._generation
             looks = await self._looks.look_at_both(is_full=False)
             # What is in sync stays so: deleted after a crash right now, it is a deletion and not a first run.
@@ -332,13 +332,13 @@ class Coordinator:
         """Wait until both directories are the same, whatever was changed before this call included."""
         is_full = True
         while True:
-            await self._until(lambda: self.ready == set(Role))
+            await self.until(lambda: self.ready == set(Role))
             looks = await self._looks.look_at_both(is_full)
             is_full = is_full and looks is None
             if not _is_settled(looks):
                 await asyncio.sleep(_SETTLE_RETRY_SECONDS)
                 continue
-            await self._until(lambda: self._is_quiet() or self.ready != set(Role))
+            await self.until(lambda: self._is_quiet() or self.ready != set(Role))
             if self._is_quiet() and (self.is_in_sync or _is_settled(await self._looks.look_at_both(is_full=False))):
                 await self._archive.wait_written()
                 if self._is_quiet():

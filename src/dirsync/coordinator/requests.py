@@ -134,9 +134,13 @@ class ClientRequests:
         yield RestoreReply(version, unreachable)
 
     async def _look(self, role: Role, seconds: float = LISTING_SECONDS) -> Look | None:
-        """Have a replica look; None where it cannot, or not in time."""
+        """Have a replica look; None where it cannot, or not in time. A's own is there soon after the start."""
+        coordinator = self._coordinator
         try:
-            return await asyncio.wait_for(self._coordinator.look(role, is_full=False), seconds)
+            async with asyncio.timeout(seconds):
+                if role is Role.A:
+                    await coordinator.until(lambda: role in coordinator.ready or role in coordinator.paused)
+                return await coordinator.look(role, is_full=False)
         except (DirsyncError, TimeoutError):
             return None
 
