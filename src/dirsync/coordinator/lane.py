@@ -144,10 +144,16 @@ class Lane:
 
     async def _apply(self, target: FullReplica, steps: list[Step]) -> Sequence[Result]:
         is_done = asyncio.Event()
+        shared: dict[RelPath, Entry | None] = {}
         for step in steps:
             self._applying.update(dict.fromkeys(_paths(step.action), is_done))
+            shared.update((path, entry) for path, entry in _shall_be(step.action).items() if path in self._shared)
         try:
-            results = await target.apply(steps)
+            try:
+                results = await target.apply(steps)
+            except Unreachable:
+                self._pair.note_unanswered(self._role, shared)
+                raise
             now = asyncio.get_running_loop().time()
             for step, result in zip(steps, results, strict=True):
                 self._learn(step.action, result, now)
@@ -211,8 +217,7 @@ class Lane:
         self._emit(EventName.PROGRESS, action.path, {"done": done, "size": size_of(action.intended)})
 
     def _note_shared(self, action: Action) -> None:
-        shall_be = dict.fromkeys(_paths(action)) | {action.path: action.intended}
-        for path, entry in shall_be.items():
+        for path, entry in _shall_be(action).items():
             if self._pair.views.get(self._role.other, path) == entry:
                 self._shared.add(path)
 
@@ -321,6 +326,10 @@ class Lane:
 
 def _paths(action: Action) -> list[RelPath]:
     return [action.path] if action.renamed_from is None else [action.path, action.renamed_from]
+
+
+def _shall_be(action: Action) -> dict[RelPath, Entry | None]:
+    return dict.fromkeys(_paths(action)) | {action.path: action.intended}
 
 
 def _is_independent(action: Action) -> bool:

@@ -203,7 +203,7 @@ class Coordinator:
         self.ready.add(role)
         if self.ready == set(Role):
             self._is_comparing = False
-            self.pair.troubles.clear()
+            self.pair.compared()
             self.lanes[Role.A].open(self.replicas[Role.A], self.replicas[Role.B])
             self.lanes[Role.B].open(self.replicas[Role.B], self.replicas[Role.A])
             self.pair.dirty |= self.pair.views.open_paths

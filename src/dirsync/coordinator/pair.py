@@ -4,7 +4,7 @@ Holds knowledge only; the loop and the lanes act on it. The base advances here a
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
@@ -50,6 +50,7 @@ class Pair:
         self._detected: dict[RelPath, float] = {}
         self._busy: Counter[RelPath] = Counter()
         self._left: set[RelPath] = set()
+        self._unanswered: dict[tuple[Role, RelPath], Entry | None] = {}
         self._digests: dict[Digest, int] = {}
         self.files = 0
 
@@ -74,6 +75,8 @@ class Pair:
 
         If both replicas hold the same now, that is the new base.
         """
+        if self._unanswered:
+            self._take_answer(role, path, found)
         views = self.views
         if views.is_unchanged(path, found) and not (self._left or self.troubles or self._inline):
             return
@@ -124,6 +127,28 @@ class Pair:
         """Advance the base to what both replicas have held, though one may hold something newer by now."""
         if not self._is_frozen(path):
             self.record(path, entry)
+
+    def note_unanswered(self, role: Role, shared: Mapping[RelPath, Entry | None]) -> None:
+        """The replica was told to hold these, as the other one did then, and was lost before it answered.
+
+        What it is found to hold of that at the next comparison was given to it: not an addition of its own, which
+        would bring back what the other one has deleted since.
+        """
+        self._unanswered.update(((role, path), entry) for path, entry in shared.items())
+
+    def compared(self) -> None:
+        """Everything that both replicas hold has been observed: what hindered before is tried anew."""
+        self.troubles.clear()
+        self._unanswered.clear()
+
+    def _take_answer(self, role: Role, path: RelPath, found: Observed) -> None:
+        key = (role, path)
+        if (
+            key in self._unanswered
+            and self._unanswered.pop(key) == found
+            and not isinstance(found, Untracked | Problem)
+        ):
+            self.agree(path, found)
 
     def forget(self, role: Role) -> None:
         """Drop what was observed of a replica that cannot be reached any more."""
