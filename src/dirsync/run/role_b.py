@@ -5,6 +5,7 @@ import time
 
 from dirsync.core.entry import Role
 from dirsync.core.events import Emit, Event, EventName
+from dirsync.errors import StateError
 from dirsync.net.connection import Connection
 from dirsync.net.limit import Limiter
 from dirsync.net.listen import listen
@@ -81,10 +82,18 @@ class _ServerB:
 
     async def begin(self, hello: Hello) -> None:
         """Take over what Server A decides: the pair we belong to, and what is ignored."""
-        await asyncio.to_thread(identity.learn_pair_id, self._database, hello.pair_id)
-        await asyncio.to_thread(identity.learn_epoch, self._database, hello.epoch)
+        try:
+            await asyncio.to_thread(self._learn, hello)
+        except StateError as error:
+            # That there is no room for it keeps nothing waiting: it is known meanwhile, and learnt when A comes next.
+            self._emit(EventName.ERROR, None, {"reason": str(error)})
         self._seen_epoch = hello.epoch
         await self._replica.set_ignore(hello.ignore)
+
+    def _learn(self, hello: Hello) -> None:
+        if identity.pair_id(self._database) != hello.pair_id:
+            identity.learn_pair_id(self._database, hello.pair_id)
+        identity.learn_epoch(self._database, hello.epoch)
 
     def announce(self, is_connected: bool, reason: str) -> None:
         name = EventName.CONNECTED if is_connected else EventName.DISCONNECTED
