@@ -161,6 +161,8 @@ class HoldQueue:
         """Wait for the unlock, then apply the updates in order; return how many, when all are applied."""
         if self.hold.is_draining:
             await self._is_compared.wait()
+            # What was given before the server died is told by then, but may not have been taken in.
+            await self.intake.wait_taken()
         while True:
             await self._unlocked.wait()
             async with self.mutex:
