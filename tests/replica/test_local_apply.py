@@ -388,3 +388,18 @@ async def test_a_problem_passes(tmp_path, monkeypatch):
         assert ground.of(EventName.ERROR) == [(rel("a"), {"reason": "the disk is tired"})]
         monkeypatch.setattr(looking, "probe", real)
         await ground.until("a", File)
+
+
+async def test_what_is_held_no_more_after_a_crash_is_not_captured_any_longer(tmp_path):
+    async with local_ground(tmp_path) as ground:
+        for name in ("ended", "held"):
+            ground.write(name, name.encode())
+            change = await ground.until(name, File)
+            await ground.replica.hold([HeldName(rel(name), change.found)])
+    async with local_ground(tmp_path) as ground:
+        await ground.replica.unhold_all_but({rel("held")})
+        for name in ("ended", "held"):
+            ground.write(name, b"anew")
+        captures = {change.path: change.capture for change in await ground.drain()}
+        assert not captures[rel("ended")]
+        assert captures[rel("held")]

@@ -5,7 +5,7 @@ scanning and watching (where to look), applying, capturing, keeping, supplying, 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -321,6 +321,12 @@ class LocalReplica:
     async def unhold(self, paths: Sequence[RelPath]) -> None:
         """Stop capturing these names and drop what was captured; a later change is an ordinary one."""
         self._settling.tell(await self._settling.holds.unhold(paths))
+
+    async def unhold_all_but(self, held: Collection[RelPath]) -> None:
+        """Stop capturing what is not held any more: a crash can come between the end of a lock and hearing of it."""
+        leaving = [path for path in self._settling.holds.names() if path not in held]
+        if leaving:
+            await self.unhold(leaving)
 
     async def release(self, captures: Sequence[int]) -> None:
         """Drop these captures."""
