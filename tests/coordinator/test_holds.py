@@ -277,7 +277,7 @@ async def test_more_updates_than_one_apply_gives(tmp_path):
 @in_virtual_time
 async def test_a_queue_of_ten_thousand(memory):
     """It is taken in and applied in order, once each, and another file goes on, both times."""
-    async with World(memory) as world:
+    async with World(memory, held_bytes_max=10_000_000) as world:
         await locked(world)
         contents = [b"%d" % number for number in range(1, 10_001)]
         for content in contents:

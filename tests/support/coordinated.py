@@ -143,7 +143,7 @@ class RiggedReplica(FakeReplica):
 class World:
     """Two replicas and their coordinator; enter it, and attach the replicas."""
 
-    def __init__(self, state):
+    def __init__(self, state, held_bytes_max=1_000_000):
         self._database = Database.open(state)
         self.events = []
         self.replicas = {role: RiggedReplica(role) for role in Role}
@@ -151,7 +151,7 @@ class World:
         self.archive = ArchiveWriter(self._database, self._emit)
         spool = Spool(state / "spool")
         journal = HoldJournal(self._database, spool, lambda: 1)
-        self.coordinator = Coordinator(self.archive, journal, self.tally, self._emit, 1_000_000)
+        self.coordinator = Coordinator(self.archive, journal, self.tally, self._emit, held_bytes_max)
         self._running = None
         self._attached = {}
 
