@@ -39,7 +39,7 @@ check: $(VENV)/.dev ## Check format, lint, types and the layers.
 	$(BIN)/mypy -p dirsync -p benchmarks
 	$(BIN)/lint-imports
 
-bench: $(if $(WRITE),$(VENV)/.bench,$(VENV)/.run) ## Compare with other tools [ROWS= PEERS= PLACES= RUNS=5 QUICK=1 RESULTS= ADD=1 WRITE=1].
+bench: $(if $(WRITE),$(VENV)/.bench,$(VENV)/.run) ## Compare with other tools [ROWS= PEERS= PLACES= RUNS=5 QUICK=1 DIRECTORY= RESULTS= ADD=1 WRITE=1].
 	$(BIN)/python -m benchmarks $(BENCH)
 
 locks: $(VENV)/.dev ## Compile the lock files anew from pyproject.toml (with Python 3.11).
@@ -59,7 +59,8 @@ TORTURE = $(if $(MINUTES),--minutes $(MINUTES)) $(if $(ONLY),--only '$(ONLY)') $
 	$(if $(SEED),--seed $(SEED)) $(if $(JOBS),--jobs $(JOBS))
 
 BENCH = $(if $(ROWS),--rows '$(ROWS)') $(if $(PEERS),--peers '$(PEERS)') $(if $(PLACES),--places '$(PLACES)') \
-	$(if $(RUNS),--runs $(RUNS)) $(if $(QUICK),--quick) $(if $(RESULTS),--results '$(RESULTS)') $(if $(ADD),--add) $(if $(WRITE),--write)
+	$(if $(RUNS),--runs $(RUNS)) $(if $(QUICK),--quick) $(if $(DIRECTORY),--directory '$(DIRECTORY)') \
+	$(if $(RESULTS),--results '$(RESULTS)') $(if $(ADD),--add) $(if $(WRITE),--write)
 
 # An existing environment is brought up to date, not replaced.
 $(BIN)/python:
