@@ -46,12 +46,19 @@ def tree_of(root: Path) -> Tree:
     return found
 
 
+def _among(said: Sequence[Said], name: str, fields: dict[str, object]) -> list[Said]:
+    """Return what was said under this name, with these fields."""
+    return [e for e in said if e["event"] == name and all(e.get(k.rstrip("_")) == v for k, v in fields.items())]
+
+
 class Server:
     """One running `dirsync serve`, and everything it has said."""
 
     def __init__(self, role: str, config: Path, environment: dict[str, str], prefix: Sequence[str] = ()) -> None:
         self.role = role
-        self.said: list[Said] = []
+        self.last_announced: Callable[[], Said | None] = lambda: None
+        """What the server is known to have announced last: it may still be on its way to us."""
+        self._said: list[Said] = []
         self._heard = threading.Condition()
         self.process = subprocess.Popen(
             [*prefix, _BIN / "dirsync", "serve", "--role", role, "--config", config, "--log-format", "json"],
@@ -72,7 +79,7 @@ class Server:
         assert self.process.stdout is not None
         for line in self.process.stdout:
             with self._heard:
-                self.said.append(json.loads(line))
+                self._said.append(json.loads(line))
                 self._heard.notify_all()
         with self._heard:
             self._heard.notify_all()
@@ -81,23 +88,30 @@ class Server:
         assert self.process.stderr is not None
         self.complaints.extend(self.process.stderr)
 
+    @property
+    def said(self) -> list[Said]:
+        """Everything that was said until now."""
+        if self.process.poll() is None and (last := self.last_announced()) is not None:
+            with self._heard:
+                assert self._heard.wait_for(lambda: last in self._said or self.process.poll() is not None, SECONDS_MAX)
+        with self._heard:
+            return list(self._said)
+
     def events(self, name: str, **fields: object) -> list[Said]:
         """Return what was said under this name, with these fields."""
-        with self._heard:
-            said = list(self.said)
-        return [e for e in said if e["event"] == name and all(e.get(k.rstrip("_")) == v for k, v in fields.items())]
+        return _among(self.said, name, fields)
 
     def wait_event(self, name: str, count: int = 1, **fields: object) -> Said:
         """Wait until this was said so many times, and return the last one."""
 
         def is_said() -> bool:
-            return len(self.events(name, **fields)) >= count or self.process.poll() is not None
+            return len(_among(self._said, name, fields)) >= count or self.process.poll() is not None
 
         with self._heard:
             is_there = self._heard.wait_for(is_said, SECONDS_MAX)
-        found = self.events(name, **fields)
+            found = _among(self._said, name, fields)
         if not is_there or len(found) < count:
-            tail = "\n".join(map(str, self.said[-15:]))
+            tail = "\n".join(map(str, self._said[-15:]))
             raise AssertionError(
                 f"{self.role} did not say {name} {fields} {count} times; it said at last\n{tail}\n{self.complaints}"
             )
@@ -152,6 +166,8 @@ class Pair:
         """Start servers and wait until they are ready, whether or not they find each other."""
         for role in roles:
             self.running[role] = Server(role, self.config, self.environment, self.prefix)
+            if role == "a":
+                self.running[role].last_announced = self._last_of_a
         for role in roles:
             self.running[role].wait_event("ready")
 
@@ -160,6 +176,10 @@ class Pair:
         self.start_alone(*roles)
         if len(self.running) == 2:
             self.settle()
+
+    def _last_of_a(self) -> Said | None:
+        shown = self.command("dirsync", "events", "--last", "200", "--json", is_ok=None).stdout
+        return next((said for said in map(json.loads, reversed(shown.splitlines())) if said["role"] == "a"), None)
 
     @property
     def server_a(self) -> Server:
