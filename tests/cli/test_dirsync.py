@@ -12,22 +12,19 @@ from dirsync.core.paths import RelPath
 from dirsync.core.versions import Version, Why
 from dirsync.errors import Refusal
 from dirsync.net.tls import Credential
-from dirsync.wire.messages import (
+from dirsync.wire.client_messages import (
     BringBackRequest,
-    Chunk,
-    Done,
     EventsPart,
     EventsRequest,
-    HistoryReply,
-    HistoryRequest,
-    Message,
     OutputRequest,
-    RestoreReply,
     ServerStatus,
     StatusReply,
     WaitReply,
     WaitRequest,
 )
+from dirsync.wire.meeting import Chunk, Done
+from dirsync.wire.messages import Message
+from dirsync.wire.replica_messages import HistoryReply, HistoryRequest, RestoreReply
 from tests.cli.typing_it import scripted, the_error, typed
 from tests.client.scripted_server import Answer
 

@@ -8,7 +8,7 @@ from dirsync.core.entry import Role
 from dirsync.core.listing import Standing, composite
 from dirsync.core.paths import RelPath
 from dirsync.errors import Refusal
-from dirsync.wire.messages import (
+from dirsync.wire.client_messages import (
     ListPart,
     ListReply,
     ListRequest,
@@ -17,10 +17,10 @@ from dirsync.wire.messages import (
     LockRequest,
     LocksReply,
     LocksRequest,
-    Message,
     UnlockReply,
     UnlockRequest,
 )
+from dirsync.wire.messages import Message
 from tests.cli.typing_it import scripted, the_error, typed
 from tests.client.scripted_server import PAIR, Answer
 

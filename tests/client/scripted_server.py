@@ -11,20 +11,8 @@ from dirsync.net.faults import fault_of
 from dirsync.net.tls import Credential, make_credential
 from dirsync.wire.codec import decode, encode
 from dirsync.wire.framing import FrameReader, encode_frame
-from dirsync.wire.messages import (
-    PROTOCOL_MAJOR,
-    PROTOCOL_MINOR,
-    Denied,
-    Envelope,
-    Heartbeat,
-    Hello,
-    Message,
-    Notice,
-    Part,
-    Reply,
-    Request,
-    Welcome,
-)
+from dirsync.wire.meeting import PROTOCOL_MAJOR, PROTOCOL_MINOR, Denied, Heartbeat, Hello, Welcome
+from dirsync.wire.messages import Envelope, Message, Notice, Part, Reply, Request
 
 PAIR = b"\x07" * 16
 

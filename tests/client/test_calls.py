@@ -7,7 +7,9 @@ from dirsync.client import calls
 from dirsync.client.calls import connect
 from dirsync.errors import CredentialError, Refusal, RemoteProtocolError, Unreachable
 from dirsync.net.tls import Credential, make_credential
-from dirsync.wire.messages import Chunk, Denied, Done, ListReply, ListRequest, LocksReply, LocksRequest, Message
+from dirsync.wire.client_messages import ListReply, ListRequest, LocksReply, LocksRequest
+from dirsync.wire.meeting import Chunk, Denied, Done
+from dirsync.wire.messages import Message
 from tests.client.scripted_server import PAIR, Answer, ScriptedServer
 
 

@@ -13,9 +13,8 @@ from dirsync.core.listing import Standing
 from dirsync.core.reports import Change, Failed
 from dirsync.errors import Refusal, StateError, Unreachable
 from dirsync.limits import LISTING_SECONDS
-from dirsync.wire.messages import (
+from dirsync.wire.client_messages import (
     BringBackRequest,
-    HistoryRequest,
     ListPart,
     ListRequest,
     LockRequest,
@@ -24,6 +23,7 @@ from dirsync.wire.messages import (
     UnlockRequest,
     WaitRequest,
 )
+from dirsync.wire.replica_messages import HistoryRequest
 from tests.support.coordinated import World
 from tests.support.trees import at
 from tests.support.virtual_time import in_virtual_time

@@ -10,7 +10,7 @@ import pytest
 from dirsync.cli.server_a import connect_to
 from dirsync.core.paths import RelPath
 from dirsync.run.settings import load_settings
-from dirsync.wire.messages import LockReply, LockRequest, UnlockReply, UnlockRequest
+from dirsync.wire.client_messages import LockReply, LockRequest, UnlockReply, UnlockRequest
 from tests.e2e.servers import Pair
 
 NAMES = 6

@@ -13,19 +13,12 @@ from pathlib import Path
 import pytest
 
 from dirsync.net.tls import Credential, make_credential
+from dirsync.wire.client_messages import ListRequest
 from dirsync.wire.codec import decode, encode
 from dirsync.wire.framing import FrameReader, encode_frame
-from dirsync.wire.messages import (
-    PROTOCOL_MAJOR,
-    Denied,
-    Hello,
-    ListRequest,
-    LookRequest,
-    Message,
-    Reply,
-    Request,
-    Welcome,
-)
+from dirsync.wire.meeting import PROTOCOL_MAJOR, Denied, Hello, Welcome
+from dirsync.wire.messages import Message, Reply, Request
+from dirsync.wire.replica_messages import LookRequest
 from tests.e2e.files import put
 from tests.e2e.servers import Pair, Server, wait_until
 from tests.e2e.test_commands import failing

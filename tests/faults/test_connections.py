@@ -18,7 +18,8 @@ from dirsync.core.entry import Role
 from dirsync.net.tls import Credential
 from dirsync.wire.codec import encode
 from dirsync.wire.framing import encode_frame
-from dirsync.wire.messages import Reply, Welcome
+from dirsync.wire.meeting import Welcome
+from dirsync.wire.messages import Reply
 from tests.e2e.files import put
 from tests.e2e.locking import become, lock, queued, unlock
 from tests.e2e.servers import SECONDS_MAX, Pair, Server, wait_until

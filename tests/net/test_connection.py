@@ -15,27 +15,18 @@ from dirsync.net.connection import REQUESTS_MAX, Connection
 from dirsync.net.flow import PART_BYTES_MAX, WINDOW_PARTS
 from dirsync.net.link import UNSENT_BYTES_MAX
 from dirsync.net.signs import beat
+from dirsync.wire.client_messages import ListRequest, LocksRequest, StatusRequest, WaitRequest
 from dirsync.wire.codec import decode, encode
-from dirsync.wire.messages import (
-    Cancel,
-    Chunk,
-    Done,
+from dirsync.wire.meeting import Chunk, Done
+from dirsync.wire.messages import Cancel, Fault, Notice, Part, Reply, Request
+from dirsync.wire.replica_messages import (
     EventNotice,
-    Fault,
     HistoryRequest,
-    ListRequest,
-    LocksRequest,
-    Notice,
-    Part,
     PutReply,
     PutRequest,
-    Reply,
-    Request,
     StageReply,
     StageRequest,
-    StatusRequest,
     SupplyRequest,
-    WaitRequest,
 )
 from tests.replica.conformance import file_of
 from tests.support.memory_link import joined, joined_links

@@ -8,7 +8,8 @@ import pytest
 from dirsync.core.entry import Digest
 from dirsync.errors import Unreachable
 from dirsync.net.limit import Limiter
-from dirsync.wire.messages import Chunk, PutReply, PutRequest, StageReply, StageRequest
+from dirsync.wire.meeting import Chunk
+from dirsync.wire.replica_messages import PutReply, PutRequest, StageReply, StageRequest
 from tests.support.memory_link import joined
 from tests.support.virtual_time import in_virtual_time
 

@@ -15,8 +15,10 @@ from dirsync.net import listen as listen_module
 from dirsync.net.dial import dial
 from dirsync.net.listen import listen
 from dirsync.net.reasons import CREDENTIAL_DIFFERS, reason_of
+from dirsync.wire.client_messages import StatusRequest
 from dirsync.wire.codec import decode, encode
-from dirsync.wire.messages import Denied, Done, Hello, Reply, Request, StatusRequest, Welcome
+from dirsync.wire.meeting import Denied, Done, Hello, Welcome
+from dirsync.wire.messages import Reply, Request
 
 HELLO = Hello(1, 0, "control", machine="near")
 WELCOME = Welcome(1, 0, Role.B, machine="far")

@@ -19,7 +19,8 @@ from dirsync.replica.remote import RemoteReplica
 from dirsync.run.role_a import _unless_ended as unless_ended
 from dirsync.wire.codec import decode
 from dirsync.wire.framing import HEADER_BYTES
-from dirsync.wire.messages import Hello, Notice, Part, Reply, Request, Welcome
+from dirsync.wire.meeting import Hello, Welcome
+from dirsync.wire.messages import Notice, Part, Reply, Request
 from tests.support.coordinated import World
 from tests.support.memory_link import joined
 from tests.support.virtual_time import in_virtual_time

@@ -22,30 +22,22 @@ from dirsync.replica.remote import RemoteReplica
 from dirsync.run.role_a import _unless_ended as unless_ended
 from dirsync.store.database import Database
 from dirsync.wire.codec import decode, encode
-from dirsync.wire.messages import (
+from dirsync.wire.meeting import Chunk, Done, Hello, Welcome
+from dirsync.wire.messages import Cancel, Fault, Message, Notice, Part, Reply, Request
+from dirsync.wire.replica_messages import (
     ApplyReply,
     ApplyRequest,
-    Cancel,
-    Chunk,
-    Done,
     EventNotice,
-    Fault,
     FetchReply,
     FetchRequest,
-    Hello,
     HistoryReply,
     HistoryRequest,
     HoldRequest,
     LookReply,
     LookRequest,
-    Message,
-    Notice,
-    Part,
     PutReply,
     PutRequest,
-    Reply,
     ReportsNotice,
-    Request,
     RestoreReply,
     RestoreRequest,
     SnapshotPart,
@@ -53,7 +45,6 @@ from dirsync.wire.messages import (
     StageReply,
     StageRequest,
     SupplyRequest,
-    Welcome,
 )
 from tests.support.coordinated import World
 from tests.support.fake_replica import digest_of

@@ -13,7 +13,7 @@ from dirsync.limits import SUBSCRIBER_EVENTS_MAX
 from dirsync.net.calls import Terms
 from dirsync.peer.sessions import Sessions
 from dirsync.replica.remote import RemoteReplica
-from dirsync.wire.messages import Denied, Hello, Welcome
+from dirsync.wire.meeting import Denied, Hello, Welcome
 from tests.support.fake_replica import FakeReplica
 from tests.support.memory_link import joined
 

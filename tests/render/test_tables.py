@@ -10,7 +10,7 @@ from dirsync.core.paths import RelPath
 from dirsync.core.versions import Version, Why
 from dirsync.render.json import history_json, listing_json, locks_json, status_json
 from dirsync.render.tables import history_lines, listing_lines, locks_lines, status_lines
-from dirsync.wire.messages import HeldUpdate, LockedName, OpenConflict, PendingPath, ServerStatus, StatusReply
+from dirsync.wire.client_messages import HeldUpdate, LockedName, OpenConflict, PendingPath, ServerStatus, StatusReply
 
 T = 1_795_356_185 * 10**9
 LOCK = LockedName(

@@ -18,7 +18,8 @@ from dirsync.replica.manifests import _FRESH_MAX
 from dirsync.replica.remote import RemoteReplica
 from dirsync.replica.serve import ReplicaServer
 from dirsync.replica.sources import Comparison
-from dirsync.wire.messages import Chunk, PutRequest, SpanPart
+from dirsync.wire.meeting import Chunk
+from dirsync.wire.replica_messages import PutRequest, SpanPart
 from tests.replica.local_ground import local_ground, rel
 from tests.replica.test_local_apply import a_file, chunks_of
 from tests.support.memory_link import joined

@@ -17,20 +17,17 @@ from dirsync.net.listen import listen
 from dirsync.net.tls import Credential, make_credential
 from dirsync.replica.remote import RemoteReplica
 from dirsync.replica.serve import ReplicaServer
-from dirsync.wire.messages import (
+from dirsync.wire.meeting import Chunk, Done, Hello, Welcome
+from dirsync.wire.replica_messages import (
     ApplyReply,
     ApplyRequest,
-    Chunk,
-    Done,
     EventNotice,
     FetchReply,
-    Hello,
     LookRequest,
     PutRequest,
     SnapshotPart,
     SnapshotRequest,
     StageReply,
-    Welcome,
 )
 from tests.replica.conformance import (
     LARGE,

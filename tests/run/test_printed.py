@@ -14,7 +14,8 @@ from dirsync.core.paths import RelPath
 from dirsync.errors import Refusal
 from dirsync.limits import FRAME_BYTES_MAX, NAME_BYTES_MAX, PATH_BYTES_MAX
 from dirsync.run.printed import printed
-from dirsync.wire.messages import ListPart, ListReply, Message
+from dirsync.wire.client_messages import ListPart, ListReply
+from dirsync.wire.messages import Message
 from dirsync.wire.shortway import DECLINED, END, ERR, OUT, SEEN, encode_ask
 
 ROWS = 800

@@ -4,17 +4,15 @@ import asyncio
 
 from dirsync.errors import DirsyncError
 from dirsync.net.dial import dial
-from dirsync.wire.messages import (
-    PROTOCOL_MAJOR,
-    PROTOCOL_MINOR,
+from dirsync.wire.client_messages import (
     BringBackRequest,
-    Hello,
     ListRequest,
     LockRequest,
     LocksRequest,
     UnlockRequest,
     WaitRequest,
 )
+from dirsync.wire.meeting import PROTOCOL_MAJOR, PROTOCOL_MINOR, Hello
 from tests.sim.network import NoCredential
 from tests.sim.servers import PORT
 

@@ -13,28 +13,11 @@ from dirsync.core.events import Event, EventName
 from dirsync.core.reports import Change
 from dirsync.errors import LocalProtocolError, RemoteProtocolError
 from dirsync.limits import FRAME_BYTES_MAX, PATH_BYTES_MAX
+from dirsync.wire.client_messages import ListRequest, UnlockReply, WaitRequest
 from dirsync.wire.codec import FIELDS_MAX, decode, encode
-from dirsync.wire.messages import (
-    Cancel,
-    Chunk,
-    Denied,
-    Done,
-    Envelope,
-    EventNotice,
-    HistoryRequest,
-    ListRequest,
-    LookRequest,
-    Message,
-    Notice,
-    Part,
-    PutRequest,
-    Reply,
-    ReportsNotice,
-    Request,
-    UnlockReply,
-    WaitRequest,
-    Welcome,
-)
+from dirsync.wire.meeting import Chunk, Denied, Done, Welcome
+from dirsync.wire.messages import Cancel, Envelope, Message, Notice, Part, Reply, Request
+from dirsync.wire.replica_messages import EventNotice, HistoryRequest, LookRequest, PutRequest, ReportsNotice
 from tests.wire.values import values_of
 
 KINDS = typing.get_args(Message)

@@ -14,7 +14,7 @@ from dirsync.errors import ConfigError, DirsyncError, Unreachable
 from dirsync.net.tls import Credential
 from dirsync.run.checks import check_role, is_this_machine
 from dirsync.run.settings import Settings
-from dirsync.wire.messages import StatusReply, StatusRequest
+from dirsync.wire.client_messages import StatusReply, StatusRequest
 
 _WATCHES_ENOUGH = 8192
 _INOTIFY = Path("/proc/sys/fs/inotify/max_user_watches")

@@ -11,7 +11,8 @@ from dirsync.core.entry import Role
 from dirsync.core.paths import display
 from dirsync.render.json import history_json
 from dirsync.render.tables import history_lines
-from dirsync.wire.messages import BringBackRequest, HistoryReply, HistoryRequest, OutputRequest, RestoreReply
+from dirsync.wire.client_messages import BringBackRequest, OutputRequest
+from dirsync.wire.replica_messages import HistoryReply, HistoryRequest, RestoreReply
 
 
 @click.command()

@@ -11,14 +11,7 @@ from dirsync.client.remembered import recall
 from dirsync.core.paths import RelPath
 from dirsync.errors import Refusal
 from dirsync.render.answers import locked_text, locks_text, unlocked_text
-from dirsync.wire.messages import (
-    LockReply,
-    LockRequest,
-    LocksReply,
-    LocksRequest,
-    UnlockReply,
-    UnlockRequest,
-)
+from dirsync.wire.client_messages import LockReply, LockRequest, LocksReply, LocksRequest, UnlockReply, UnlockRequest
 
 _as_typed = {"ignore_unknown_options": True}
 

@@ -17,16 +17,9 @@ from dirsync.render.answers import status_text
 from dirsync.render.json import event_json
 from dirsync.render.tables import escaped
 from dirsync.render.text import event_line, wants_colour
-from dirsync.wire.messages import (
-    Done,
-    EventsPart,
-    EventsRequest,
-    Message,
-    StatusReply,
-    StatusRequest,
-    WaitReply,
-    WaitRequest,
-)
+from dirsync.wire.client_messages import EventsPart, EventsRequest, StatusReply, StatusRequest, WaitReply, WaitRequest
+from dirsync.wire.meeting import Done
+from dirsync.wire.messages import Message
 
 _REASONS_SHOWN = 5
 _FOR_EVER = -1.0

@@ -17,19 +17,8 @@ from dirsync.net.reasons import CREDENTIAL_DIFFERS, address_text, reason_of
 from dirsync.net.tls import Credential
 from dirsync.wire.codec import decode, encode
 from dirsync.wire.framing import FrameReader, encode_frame
-from dirsync.wire.messages import (
-    PROTOCOL_MAJOR,
-    PROTOCOL_MINOR,
-    Denied,
-    Envelope,
-    Fault,
-    Hello,
-    Message,
-    Part,
-    Reply,
-    Request,
-    Welcome,
-)
+from dirsync.wire.meeting import PROTOCOL_MAJOR, PROTOCOL_MINOR, Denied, Hello, Welcome
+from dirsync.wire.messages import Envelope, Fault, Message, Part, Reply, Request
 
 T = TypeVar("T", bound=Message)
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from dirsync.client.calls import ServerA
 from dirsync.core.entry import Role
 from dirsync.core.listing import Row
-from dirsync.wire.messages import ListPart, ListReply, ListRequest, Message
+from dirsync.wire.client_messages import ListPart, ListReply, ListRequest
+from dirsync.wire.messages import Message
 
 
 @dataclass(frozen=True, slots=True)

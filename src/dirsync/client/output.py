@@ -8,7 +8,10 @@ from pathlib import Path
 from dirsync.client.calls import ServerA
 from dirsync.core.entry import Entry, File
 from dirsync.errors import DiskError, RemoteProtocolError
-from dirsync.wire.messages import Chunk, Message, OutputRequest, RestoreReply
+from dirsync.wire.client_messages import OutputRequest
+from dirsync.wire.meeting import Chunk
+from dirsync.wire.messages import Message
+from dirsync.wire.replica_messages import RestoreReply
 
 
 def write_version(server: ServerA, request: OutputRequest, output: Path) -> RestoreReply:

@@ -22,15 +22,11 @@ from dirsync.limits import BATCH_ACTIONS_MAX, HOLD_TOLD_SECONDS, LISTING_SECONDS
 from dirsync.replica.interface import FullReplica
 from dirsync.replica.streams import closing
 from dirsync.store.conflict_rows import ConflictRow
-from dirsync.wire.messages import (
+from dirsync.wire.client_messages import (
     BringBackRequest,
-    Chunk,
-    Done,
     EventsPart,
     EventsRequest,
     HeldUpdate,
-    HistoryReply,
-    HistoryRequest,
     ListPart,
     ListReply,
     ListRequest,
@@ -39,11 +35,9 @@ from dirsync.wire.messages import (
     LockRequest,
     LocksReply,
     LocksRequest,
-    Message,
     OpenConflict,
     OutputRequest,
     PendingPath,
-    RestoreReply,
     ServerStatus,
     StatusReply,
     StatusRequest,
@@ -52,6 +46,9 @@ from dirsync.wire.messages import (
     WaitReply,
     WaitRequest,
 )
+from dirsync.wire.meeting import Chunk, Done
+from dirsync.wire.messages import Message
+from dirsync.wire.replica_messages import HistoryReply, HistoryRequest, RestoreReply
 
 T = TypeVar("T")
 

@@ -20,18 +20,8 @@ from dirsync.net.notices import Notices
 from dirsync.net.outlet import Outlet
 from dirsync.net.signs import beat, wait_silent
 from dirsync.wire.codec import decode, encode
-from dirsync.wire.messages import (
-    Cancel,
-    Done,
-    Envelope,
-    Fault,
-    Heartbeat,
-    Message,
-    Notice,
-    Part,
-    Reply,
-    Request,
-)
+from dirsync.wire.meeting import Done, Heartbeat
+from dirsync.wire.messages import Cancel, Envelope, Fault, Message, Notice, Part, Reply, Request
 
 REQUESTS_MAX = 32
 """Requests of one end under way at a time; the next ones wait at the end that asks."""

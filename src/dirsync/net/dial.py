@@ -14,7 +14,8 @@ from dirsync.net.link import Link
 from dirsync.net.reasons import CREDENTIAL_DIFFERS, address_text, reason_of
 from dirsync.net.tls import Credential
 from dirsync.wire.codec import decode, encode
-from dirsync.wire.messages import PROTOCOL_MAJOR, Denied, Hello, Reply, Request, Welcome
+from dirsync.wire.meeting import PROTOCOL_MAJOR, Denied, Hello, Welcome
+from dirsync.wire.messages import Reply, Request
 
 _UNKNOWN_CA_ALERT = bytes([21, 3, 3, 0, 2, 2, 48])
 """A TLS record: fatal alert, unknown_ca (RFC 8446, section 6)."""

@@ -17,7 +17,8 @@ from dirsync.net.link import Link
 from dirsync.net.reasons import address_text, stranger_reason
 from dirsync.net.tls import Credential
 from dirsync.wire.codec import decode, encode
-from dirsync.wire.messages import PROTOCOL_MAJOR, Denied, Hello, Reply, Request, Welcome
+from dirsync.wire.meeting import PROTOCOL_MAJOR, Denied, Hello, Welcome
+from dirsync.wire.messages import Reply, Request
 
 KINDS = frozenset({"control", "bulk", "client"})
 

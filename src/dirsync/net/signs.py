@@ -5,7 +5,8 @@ import asyncio
 from dirsync.errors import Unreachable
 from dirsync.net.link import Link
 from dirsync.wire.codec import encode
-from dirsync.wire.messages import Heartbeat, Notice
+from dirsync.wire.meeting import Heartbeat
+from dirsync.wire.messages import Notice
 
 
 async def beat(link: Link, interval_seconds: float) -> None:

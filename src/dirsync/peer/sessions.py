@@ -14,7 +14,8 @@ from dirsync.limits import SUBSCRIBER_EVENTS_MAX
 from dirsync.net.connection import Connection
 from dirsync.replica.interface import FullReplica
 from dirsync.replica.serve import ReplicaServer
-from dirsync.wire.messages import Denied, EventNotice, Hello, Welcome
+from dirsync.wire.meeting import Denied, Hello, Welcome
+from dirsync.wire.replica_messages import EventNotice
 
 
 def _new_events() -> "asyncio.Queue[Event]":

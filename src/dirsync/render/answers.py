@@ -11,7 +11,7 @@ from dirsync.core.listing import Row
 from dirsync.core.paths import RelPath, display
 from dirsync.render.json import listing_json, locks_json, status_json
 from dirsync.render.tables import listing_lines, locks_lines, status_lines
-from dirsync.wire.messages import LockedName, StatusReply
+from dirsync.wire.client_messages import LockedName, StatusReply
 
 _LINES_IN_PIECE = 400
 

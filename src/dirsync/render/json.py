@@ -12,7 +12,7 @@ from dirsync.core.listing import Row, Standing
 from dirsync.core.paths import to_text
 from dirsync.core.versions import Version
 from dirsync.render.times import utc_time
-from dirsync.wire.messages import LockedName, StatusReply
+from dirsync.wire.client_messages import LockedName, StatusReply
 
 _ROWS_IN_PIECE = 400
 

@@ -7,7 +7,7 @@ from dirsync.core.listing import Row
 from dirsync.core.paths import display
 from dirsync.core.versions import Version
 from dirsync.render.times import LocalTimes, local_time, size_text
-from dirsync.wire.messages import HeldUpdate, LockedName, OpenConflict, StatusReply
+from dirsync.wire.client_messages import HeldUpdate, LockedName, OpenConflict, StatusReply
 
 _GAP = "  "
 

@@ -4,7 +4,9 @@ from collections.abc import Iterator
 
 from dirsync.core.chunks import SPAN_BYTES_MAX, Piece, Span
 from dirsync.limits import CHUNK_BYTES
-from dirsync.wire.messages import Chunk, Message, SpanPart
+from dirsync.wire.meeting import Chunk
+from dirsync.wire.messages import Message
+from dirsync.wire.replica_messages import SpanPart
 
 
 def parts_of(piece: Piece) -> Iterator[Chunk | SpanPart]:

@@ -25,11 +25,11 @@ from dirsync.replica.interface import Arrived, unheard
 from dirsync.replica.pieces import parts_of, piece_of
 from dirsync.replica.streams import batched
 from dirsync.replica.weights import weight_of_name, weight_of_ref, weight_of_row, weight_of_step
-from dirsync.wire.messages import (
+from dirsync.wire.meeting import Chunk, Done
+from dirsync.wire.messages import Message
+from dirsync.wire.replica_messages import (
     ApplyReply,
     ApplyRequest,
-    Chunk,
-    Done,
     EventNotice,
     FetchReply,
     FetchRequest,
@@ -43,7 +43,6 @@ from dirsync.wire.messages import (
     LookRequest,
     ManifestReply,
     ManifestRequest,
-    Message,
     PutReply,
     PutRequest,
     ReleaseRequest,

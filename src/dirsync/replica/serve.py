@@ -18,10 +18,11 @@ from dirsync.replica.interface import FullReplica
 from dirsync.replica.pieces import parts_of, piece_of
 from dirsync.replica.streams import batched, closing
 from dirsync.replica.weights import weight_of_ref, weight_of_report, weight_of_row
-from dirsync.wire.messages import (
+from dirsync.wire.meeting import Done
+from dirsync.wire.messages import Message
+from dirsync.wire.replica_messages import (
     ApplyReply,
     ApplyRequest,
-    Done,
     FetchReply,
     FetchRequest,
     HistoryReply,
@@ -34,7 +35,6 @@ from dirsync.wire.messages import (
     LookRequest,
     ManifestReply,
     ManifestRequest,
-    Message,
     PutReply,
     PutRequest,
     ReleaseRequest,

@@ -21,7 +21,7 @@ from dirsync.render.answers import (
     status_text,
     unlocked_text,
 )
-from dirsync.wire.messages import (
+from dirsync.wire.client_messages import (
     ListPart,
     ListReply,
     ListRequest,

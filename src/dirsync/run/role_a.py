@@ -41,17 +41,9 @@ from dirsync.run.printed import printed
 from dirsync.run.settings import Settings
 from dirsync.run.strangers import Strangers
 from dirsync.store.database import Database
-from dirsync.wire.messages import (
-    PROTOCOL_MAJOR,
-    PROTOCOL_MINOR,
-    Chunk,
-    Denied,
-    EventsPart,
-    Hello,
-    ListPart,
-    Message,
-    Welcome,
-)
+from dirsync.wire.client_messages import EventsPart, ListPart
+from dirsync.wire.meeting import PROTOCOL_MAJOR, PROTOCOL_MINOR, Chunk, Denied, Hello, Welcome
+from dirsync.wire.messages import Message
 
 _OLDER = (
     "the state of Server A is older than the one that Server B has met (restored from a copy?): both directories are"

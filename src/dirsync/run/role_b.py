@@ -18,7 +18,7 @@ from dirsync.run.parts import announce_ready, open_replica
 from dirsync.run.settings import Settings
 from dirsync.run.strangers import Strangers
 from dirsync.store.database import Database
-from dirsync.wire.messages import PROTOCOL_MAJOR, PROTOCOL_MINOR, Denied, Hello, Welcome
+from dirsync.wire.meeting import PROTOCOL_MAJOR, PROTOCOL_MINOR, Denied, Hello, Welcome
 
 
 async def run_b(settings: Settings, credential: Credential, database: Database, sink: Sink) -> None:
