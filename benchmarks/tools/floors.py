@@ -7,13 +7,18 @@ from benchmarks.pairs import Side
 from benchmarks.tools.interface import RUN_SECONDS_MAX, Tool, first_line
 
 
-class Copy(Tool):
-    """`cp -a`: one process, no network, nothing synced."""
+class Floor(Tool):
+    """Copies when it is told to, from A to B; nobody would synchronise with it."""
 
-    name = "cp -a"
     is_live = False
     is_two_way = False
     is_floor = True
+
+
+class Copy(Floor):
+    """`cp -a`: one process, no network, nothing synced."""
+
+    name = "cp -a"
 
     @staticmethod
     def version() -> str | None:
@@ -26,13 +31,10 @@ class Copy(Tool):
         self.processes.run(["cp", "-a", f"{self.pair.a}/.", f"{self.pair.b}/"], RUN_SECONDS_MAX)
 
 
-class DurableCopy(Tool):
+class DurableCopy(Floor):
     """Write beside, sync, rename, 256 files at a time: what durable before visible costs by itself."""
 
     name = "write+sync+rename"
-    is_live = False
-    is_two_way = False
-    is_floor = True
 
     @staticmethod
     def version() -> str | None:
@@ -45,13 +47,10 @@ class DurableCopy(Tool):
         self.processes.run(words, RUN_SECONDS_MAX)
 
 
-class Transport(Tool):
+class Transport(Floor):
     """TLS 1.3 between two processes, from memory to nowhere."""
 
     name = "bare TLS"
-    is_live = False
-    is_two_way = False
-    is_floor = True
 
     @staticmethod
     def version() -> str | None:

@@ -9,6 +9,8 @@ from dirsync.core.paths import RelPath
 from dirsync.store.columns import from_path, from_text
 from dirsync.store.entry_rows import EntryRow, decode_present, encode
 
+_SELECT = "SELECT number, path, winner, version, since_ns, kind, digest, size, mtime_ns, mode, target FROM conflicts"
+
 _Columns = tuple[int, bytes, str, str, int, *EntryRow]
 
 
@@ -48,31 +50,19 @@ def remove(connection: sqlite3.Connection, numbers: Iterable[int]) -> None:
 
 def unsettled(connection: sqlite3.Connection, winner: Role) -> list[ConflictRow]:
     """Return those won by this replica of which it is not known what became of the loser. Raises BadRow."""
-    rows = connection.execute(
-        "SELECT number, path, winner, version, since_ns, kind, digest, size, mtime_ns, mode, target FROM conflicts"
-        " WHERE version = '' AND winner = ? ORDER BY number",
-        (winner.value,),
-    )
+    rows = connection.execute(_SELECT + " WHERE version = '' AND winner = ? ORDER BY number", (winner.value,))
     return [_decode(row) for row in rows]
 
 
 def of_path(connection: sqlite3.Connection, path: RelPath) -> list[ConflictRow]:
     """Return the conflicts of a path, the oldest first. Raises BadRow."""
-    rows = connection.execute(
-        "SELECT number, path, winner, version, since_ns, kind, digest, size, mtime_ns, mode, target FROM conflicts"
-        " WHERE path = ? ORDER BY number",
-        (path,),
-    )
+    rows = connection.execute(_SELECT + " WHERE path = ? ORDER BY number", (path,))
     return [_decode(row) for row in rows]
 
 
 def newest(connection: sqlite3.Connection, count: int) -> list[ConflictRow]:
     """Return the newest conflicts, the newest first. Raises BadRow."""
-    rows = connection.execute(
-        "SELECT number, path, winner, version, since_ns, kind, digest, size, mtime_ns, mode, target FROM conflicts"
-        " ORDER BY number DESC LIMIT ?",
-        (count,),
-    )
+    rows = connection.execute(_SELECT + " ORDER BY number DESC LIMIT ?", (count,))
     return [_decode(row) for row in rows]
 
 

@@ -14,18 +14,14 @@ from dirsync.store.entry_rows import EntryRow, decode_present, encode
 _SAME_CONTENT_MAX = 100
 """Versions with one content that are offered: any of them will do."""
 
-_TOO_LARGE = (
-    "SELECT number, path, kind, digest, size, mtime_ns, mode, target, kept_ns, why, file FROM versions"
-    " WHERE size > ? AND number < (SELECT max(number) FROM versions) ORDER BY number"
-)
+_SELECT = "SELECT number, path, kind, digest, size, mtime_ns, mode, target, kept_ns, why, file FROM versions"
+_TOO_LARGE = " WHERE size > ? AND number < (SELECT max(number) FROM versions) ORDER BY number"
 _SUPERSEDED = (
-    "SELECT number, path, kind, digest, size, mtime_ns, mode, target, kept_ns, why, file FROM versions"
     " WHERE coalesce(size, 0) <= ? AND number < (SELECT max(number) FROM versions)"
     " AND EXISTS (SELECT 1 FROM versions AS later WHERE later.path = versions.path AND later.number > versions.number)"
     " ORDER BY number"
 )
 _NEWEST = (
-    "SELECT number, path, kind, digest, size, mtime_ns, mode, target, kept_ns, why, file FROM versions"
     " WHERE coalesce(size, 0) <= ? AND number < (SELECT max(number) FROM versions) AND NOT"
     " EXISTS (SELECT 1 FROM versions AS later WHERE later.path = versions.path AND later.number > versions.number)"
     " ORDER BY number"
@@ -64,42 +60,24 @@ def add(connection: sqlite3.Connection, path: RelPath, entry: Entry, *, kept_ns:
 
 def of_path(connection: sqlite3.Connection, path: RelPath) -> list[VersionRow]:
     """Return the versions of a path, the one kept last first. Raises BadRow."""
-    rows = connection.execute(
-        "SELECT number, path, kind, digest, size, mtime_ns, mode, target, kept_ns, why, file FROM versions"
-        " WHERE path = ? ORDER BY number DESC",
-        (path,),
-    )
+    rows = connection.execute(_SELECT + " WHERE path = ? ORDER BY number DESC", (path,))
     return [_decode(row) for row in rows]
 
 
 def get(connection: sqlite3.Connection, number: int) -> VersionRow | None:
     """Return the version with this number, or None. Raises BadRow."""
-    return _first(
-        connection.execute(
-            "SELECT number, path, kind, digest, size, mtime_ns, mode, target, kept_ns, why, file FROM versions"
-            " WHERE number = ?",
-            (number,),
-        )
-    )
+    return _first(connection.execute(_SELECT + " WHERE number = ?", (number,)))
 
 
 def with_digest(connection: sqlite3.Connection, digest: Digest) -> list[VersionRow]:
     """Return the last versions with this content, the one kept last first. Raises BadRow."""
-    rows = connection.execute(
-        "SELECT number, path, kind, digest, size, mtime_ns, mode, target, kept_ns, why, file FROM versions"
-        " WHERE digest = ? ORDER BY number DESC LIMIT ?",
-        (digest, _SAME_CONTENT_MAX),
-    )
+    rows = connection.execute(_SELECT + " WHERE digest = ? ORDER BY number DESC LIMIT ?", (digest, _SAME_CONTENT_MAX))
     return [_decode(row) for row in rows]
 
 
 def expired(connection: sqlite3.Connection, before_ns: int) -> Iterator[VersionRow]:
     """Yield what was kept before `before_ns`, the oldest first. Raises BadRow."""
-    rows = connection.execute(
-        "SELECT number, path, kind, digest, size, mtime_ns, mode, target, kept_ns, why, file FROM versions"
-        " WHERE kept_ns < ? ORDER BY number",
-        (before_ns,),
-    )
+    rows = connection.execute(_SELECT + " WHERE kept_ns < ? ORDER BY number", (before_ns,))
     return map(_decode, rows)
 
 
@@ -109,8 +87,8 @@ def dispensable(connection: sqlite3.Connection, size_max: int) -> Iterator[Versi
     First what is larger than `size_max` by itself, as it leaves room for nothing else; then what is not the newest of
     its path; then the rest; each the oldest first.
     """
-    for query in (_TOO_LARGE, _SUPERSEDED, _NEWEST):
-        yield from map(_decode, connection.execute(query, (size_max,)))
+    for condition in (_TOO_LARGE, _SUPERSEDED, _NEWEST):
+        yield from map(_decode, connection.execute(_SELECT + condition, (size_max,)))
 
 
 def files(connection: sqlite3.Connection) -> set[str]:
@@ -134,12 +112,7 @@ def total_size(connection: sqlite3.Connection) -> int:
 
 def last(connection: sqlite3.Connection) -> VersionRow | None:
     """Return the version that was kept last, or None. Raises BadRow."""
-    return _first(
-        connection.execute(
-            "SELECT number, path, kind, digest, size, mtime_ns, mode, target, kept_ns, why, file FROM versions"
-            " ORDER BY number DESC LIMIT 1"
-        )
-    )
+    return _first(connection.execute(_SELECT + " ORDER BY number DESC LIMIT 1"))
 
 
 def set_entry(connection: sqlite3.Connection, number: int, entry: Entry) -> None:
