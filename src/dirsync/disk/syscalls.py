@@ -139,13 +139,15 @@ def rename_noreplace(source: int, source_name: bytes, target: int, target_name: 
     """Rename between two directories. Raises FileExistsError where something stands at the target.
 
     Without RENAME_NOREPLACE a hard link refuses to replace just as well; a directory, or a file system without
-    hard links, is checked just before. What somebody put at the source in between stays there.
+    hard links, is checked just before. What somebody put at the source in between stays there; what was linked leaves
+    it, also where somebody took it from the target right after.
     """
     if _renameat2(source, source_name, target, target_name, _RENAME_NOREPLACE):
         return
-    if not _is_directory(source, source_name) and _linked(source, source_name, target, target_name):
-        moved = _inode(target, target_name)
-        if _inode(source, source_name) == moved:
+    before = os.stat(source_name, dir_fd=source, follow_symlinks=False)
+    if not stat.S_ISDIR(before.st_mode) and _linked(source, source_name, target, target_name):
+        moved = {(before.st_dev, before.st_ino), _inode(target, target_name)} - {None}
+        if _inode(source, source_name) in moved:  # the last look: after it nothing is called but the removal
             os.unlink(source_name, dir_fd=source)
         return
     if _exists(target, target_name):
