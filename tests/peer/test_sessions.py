@@ -7,10 +7,11 @@ from dirsync.core.entry import Directory, Role
 from dirsync.core.events import Event, EventName
 from dirsync.core.paths import RelPath
 from dirsync.core.plan import Action
-from dirsync.core.reports import Step
+from dirsync.core.reports import Back, Step
 from dirsync.errors import StateError
 from dirsync.limits import SUBSCRIBER_EVENTS_MAX
 from dirsync.net.calls import Terms
+from dirsync.net.flow import WINDOW_PARTS
 from dirsync.peer.sessions import Sessions
 from dirsync.replica.remote import RemoteReplica
 from dirsync.wire.meeting import Denied, Hello, Welcome
@@ -69,6 +70,23 @@ async def test_a_session_is_announced_when_it_begins_and_with_its_reason_when_it
         assert ground.announced == [(True, "Server A came")]
     assert [is_connected for is_connected, _ in ground.announced] == [True, False]
     assert ground.announced[1][1]
+
+
+async def test_that_another_root_is_there_is_told_although_a_snapshot_stops_the_report():
+    """Server A takes no reports for a while, so the last one is still on its way when A asks for a snapshot."""
+    ground = Ground()
+    async with ground.met(hello()) as (replica, _, _):
+        assert [batch async for batch in replica.snapshot()] == []
+        for number in range(WINDOW_PARTS):
+            ground.fake.write(RelPath(b"x"), b"%d" % number)
+            await ground.until(lambda: ground.fake.are_reports_taken)
+        ground.fake.lose_root("gone")
+        ground.fake.find_root(is_new=True)
+        await ground.until(lambda: ground.fake.are_reports_taken)
+        assert len([batch async for batch in replica.snapshot()]) == 1
+        async with asyncio.timeout(20):
+            while Back(is_new=True) not in await replica.reports():
+                pass
 
 
 async def test_a_session_ends_with_its_bulk_connection_and_says_why():

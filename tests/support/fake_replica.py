@@ -69,6 +69,10 @@ class FakeReplica:
     def role(self):
         return self._role
 
+    @property
+    def are_reports_taken(self):
+        return not self._reports
+
     # What people do.
 
     def write(self, path, content, mode=0o644):

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from dirsync.core.chunks import Manifest, Piece, size_of_piece
 from dirsync.core.inventory import BUCKETS, Row, digests_of, into_buckets
+from dirsync.core.reports import Back, Report
 from dirsync.errors import DirsyncError, ProtocolError, Refusal, Unreachable
 from dirsync.limits import BATCH_BYTES_MAX, CHUNK_BYTES, INLINE_BYTES_MAX
 from dirsync.net.calls import Incoming
@@ -65,6 +66,7 @@ class ReplicaServer:
         self._control: Connection | None = None
         self._tasks: asyncio.TaskGroup | None = None
         self._pump: asyncio.Task[None] | None = None
+        self._in_hand: Sequence[Report] = ()
         self._work: set[asyncio.Task[object]] = set()
         self._left: frozenset[asyncio.Task[object]] = frozenset()
         self._broken: BaseException | None = None
@@ -76,6 +78,7 @@ class ReplicaServer:
         Changes that are being made by then are not interrupted, and not waited for: a disk may hang.
         """
         self._control = control
+        self._in_hand = ()
         self._left = frozenset(self._work)
         control.serve(self._answer)
         async with control, asyncio.TaskGroup() as self._tasks:
@@ -194,7 +197,7 @@ class ReplicaServer:
         if believed and len(believed) != BUCKETS:
             raise Refusal(f"an inventory has {BUCKETS} buckets, not {len(believed)}")
         await self._wait_left()
-        # A report in the hands of the pump is older than the snapshot; captures are reported again after it.
+        # A state in the hands of the pump is older than the snapshot; captures are reported again after it.
         await self._stop_pump()
         try:
             async with closing(self._replica.snapshot()) as batches:
@@ -209,11 +212,16 @@ class ReplicaServer:
         return Done()
 
     def _start_pump(self) -> None:
+        """Forward reports; first, once more, that the root came back, where the pump before may not have told it.
+
+        No snapshot says whether it is another root.
+        """
         control = self._control
         assert control is not None
         assert self._tasks is not None
         if control.is_open:
-            self._pump = self._tasks.create_task(self._forward_reports(control), name="reports")
+            untold = [report for report in self._in_hand if isinstance(report, Back)]
+            self._pump = self._tasks.create_task(self._forward_reports(control, untold), name="reports")
 
     async def _stop_pump(self) -> None:
         if self._pump is not None:
@@ -221,13 +229,16 @@ class ReplicaServer:
             await asyncio.wait([self._pump])
             self._pump = None
 
-    async def _forward_reports(self, control: Connection) -> None:
+    async def _forward_reports(self, control: Connection, untold: Sequence[Report]) -> None:
+        self._in_hand = untold
         while True:
-            for batch in batched(await self._replica.reports(), weight_of_report, BATCH_BYTES_MAX):
+            for batch in batched(self._in_hand, weight_of_report, BATCH_BYTES_MAX):
                 try:
                     await control.notify(ReportsNotice(batch))
                 except (Unreachable, ProtocolError):
                     return
+            self._in_hand = ()
+            self._in_hand = await self._replica.reports()
 
 
 async def _send_rows(rows: Sequence[Row], incoming: Incoming) -> None:
