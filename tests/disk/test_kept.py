@@ -64,6 +64,26 @@ def test_a_link_that_cannot_be_kept_durably_leaves_nothing(far_bench: Bench, mon
     assert far_bench.at("f").is_symlink()
 
 
+def test_a_content_that_cannot_be_synced_leaves_the_others_and_the_names_durable(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = {_keep(bench, b"one"), _keep(bench, b"two")}.pop()
+    kept = {path.stat().st_ino: path.name for path in (bench.state / "versions").iterdir()}
+    synced: list[str] = []
+
+    def fsync(fd: int) -> None:
+        name = kept.get(os.fstat(fd).st_ino, "the directory")
+        synced.append(name)
+        if name == broken:
+            raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(OSError, match="Input/output"):
+        bench.kept.sync()
+    assert sorted(synced) == sorted([*kept.values(), "the directory"])
+    assert synced[-1] == "the directory"
+
+
 def test_a_copy_that_differs_says_what_it_is(far_bench: Bench) -> None:
     bench = far_bench
     bench.make("f", b"longer than expected")

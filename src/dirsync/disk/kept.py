@@ -183,12 +183,19 @@ class KeptArea:
         """Make what was kept durable, contents and names. Raises OSError.
 
         `is_content_durable`: the file system from which it was moved has been synced since; it is the one of this area.
+        A content whose sync failed keeps neither the others nor the names from becoming durable.
         """
         if is_content_durable:
             self._moved.clear()
+        first: OSError | None = None
         while self._moved:
-            self._sync_content(self._moved.pop())
+            try:
+                self._sync_content(self._moved.pop())
+            except OSError as error:
+                first = first or error
         sync_directory(self._fd)
+        if first is not None:
+            raise first
 
     def close(self) -> None:
         """Give the descriptor back."""
