@@ -4,14 +4,14 @@ import hashlib
 import json
 import os
 import signal
-import sqlite3
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.e2e.files import put
 from tests.e2e.servers import Pair, Server, tree_of, wait_until
 from tests.faults.disks import Disk, sync
 from tests.faults.shim import Rule
+from tests.support.state_copy import committed
 
 
 class Machines(Pair):
@@ -120,7 +120,7 @@ class Machines(Pair):
     def kept(self, role: str, name: str | None = None) -> list[bytes]:
         """Return the contents that a server keeps (of one name), oldest first; each must be where its row says."""
         kept = []
-        with closing(self._database(role)) as database:
+        with committed(self.state / role) as database:
             for path, file, size in database.execute("SELECT path, file, size FROM versions ORDER BY number"):
                 place = self.state / role / "versions" / file
                 content = os.fsencode(os.readlink(place)) if place.is_symlink() else place.read_bytes()
@@ -131,11 +131,8 @@ class Machines(Pair):
 
     def is_sound(self, role: str) -> bool:
         """Return whether the database of a server is whole, and nothing waits in its staging area."""
-        with closing(self._database(role)) as database:
+        with committed(self.state / role) as database:
             return database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-
-    def _database(self, role: str) -> sqlite3.Connection:
-        return sqlite3.connect(f"file:{self.state / role / 'state.db'}?mode=ro", uri=True)
 
 
 def unique(label: object, size: int = 100) -> bytes:

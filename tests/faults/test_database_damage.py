@@ -92,7 +92,7 @@ def test_a_damaged_database_is_refused(stopped: Machines, role: str, damage: Cal
     assert "is damaged" in line
     assert "move it aside" in line
     assert len(list(stopped.directory(role).rglob("file*"))) == 199
-    for name in ("state.db", "state.db-wal", "state.db-shm"):
+    for name in ("state.db", "state.db-wal"):
         database.with_name(name).unlink(missing_ok=True)
     stopped.start(role)
     check(stopped, is_first_run=True)

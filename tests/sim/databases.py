@@ -7,11 +7,11 @@ is every commit under synchronous=FULL, else only what stood in the database fil
 import os
 import shutil
 import sqlite3
-from contextlib import closing
 from pathlib import Path
 
 from dirsync.store.database import FILE_NAME, Database
 from tests.sim.processes import current
+from tests.support.state_copy import committed
 
 _FULL = 2
 _LOG = "-wal"
@@ -72,7 +72,7 @@ class SimDatabase:
 
     def committed(self, query):
         """Return the rows of a query over what is committed, also while a transaction is under way."""
-        with closing(sqlite3.connect(self.directory / FILE_NAME)) as connection:
+        with committed(self.directory) as connection:
             return connection.execute(query).fetchall()
 
     def kill(self):

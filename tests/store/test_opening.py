@@ -90,7 +90,7 @@ def test_a_damaged_database_is_refused_with_advice_that_works(directory: Path, d
     damage(file)
     with pytest.raises(StateError, match=r"damaged .*move it aside.*first run"):
         Database.open(directory)
-    for name in (FILE_NAME, f"{FILE_NAME}-wal", f"{FILE_NAME}-shm"):
+    for name in (FILE_NAME, f"{FILE_NAME}-wal"):
         if (directory / name).exists():
             (directory / name).rename(directory.parent / name)
     with closing(Database.open(directory)) as database, database.transaction() as connection:

@@ -5,8 +5,6 @@ both the same (I2), nothing resurrected or invented (I3, I4), locks and queues (
 (I8), nothing outside touched (I9). Torn states (I5) are looked for at the moment of the kill, by the play.
 """
 
-from contextlib import closing
-
 from blake3 import blake3
 
 from tests.e2e.servers import Tree
@@ -60,7 +58,7 @@ def check_kept(play: Play, kept: dict[str, list[bytes]]) -> None:
 def check_state(home: Home, role: str) -> None:
     """The database is sound, agrees with the files beside it, and nothing is left lying around."""
     state = home.state / role
-    with closing(home.database(role)) as connection:
+    with home.database(role) as connection:
         (verdict,) = connection.execute("PRAGMA integrity_check").fetchone()
         assert verdict == "ok", f"the database of {role}: {verdict}"
         assert not connection.execute("PRAGMA foreign_key_check").fetchall()

@@ -5,10 +5,11 @@ import shutil
 import sqlite3
 import stat
 import subprocess
-from contextlib import closing
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from tests.e2e.servers import Tree, tree_of
+from tests.support.state_copy import committed
 
 MOMENT_NS = 1_600_000_000_123_456_789
 _SECOND_NS = 1_000_000_000
@@ -55,20 +56,20 @@ class Home:
         """Remove everything."""
         shutil.rmtree(self.path)
 
-    def database(self, role: str) -> sqlite3.Connection:
-        """Open the database of a server, only to read."""
-        return sqlite3.connect(f"file:{self.state / role / 'state.db'}?mode=ro", uri=True)
+    def database(self, role: str) -> AbstractContextManager[sqlite3.Connection]:
+        """Lend what the database of a server holds."""
+        return committed(self.state / role)
 
     def versions(self, role: str) -> list[tuple[bytes, str, bytes | None]]:
         """Return path, file and content (None for a link) of every kept version, oldest first."""
-        with closing(self.database(role)) as connection:
+        with self.database(role) as connection:
             rows = connection.execute("SELECT path, file, kind FROM versions ORDER BY number").fetchall()
         area = self.state / role / "versions"
         return [(path, file, (area / file).read_bytes() if kind == 1 else None) for path, file, kind in rows]
 
     def captured(self, role: str) -> int:
         """Return how many states are captured and not released."""
-        with closing(self.database(role)) as connection:
+        with self.database(role) as connection:
             (count,) = connection.execute("SELECT count(*) FROM captures").fetchone()
         return int(count)
 

@@ -7,7 +7,6 @@ counted. What must stand at both sides at the end is said by a model: the same w
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -374,7 +373,7 @@ def _one_step_more() -> None:
 
 def _check_upgraded(role: str) -> Callable[[Play], None]:
     def check(play: Play) -> None:
-        with closing(play.home.database(role)) as connection:
+        with play.home.database(role) as connection:
             assert connection.execute("SELECT a FROM later").fetchall() == [(1,)]
             assert connection.execute("SELECT later FROM meta").fetchone() == (None,)
 

@@ -21,7 +21,7 @@ FILE_NAME = "state.db"
 _SQLITE_NEEDED = (3, 37, 0)
 """The first with STRICT tables."""
 _BUSY_SECONDS = 5.0
-"""Nobody else writes; somebody may be reading with SQLite's own tools."""
+"""Nobody else uses it while a server does; somebody may be looking at it with SQLite's own tools when one starts."""
 _WAL_BYTES_MAX = 64 * 1024 * 1024
 """What the log is cut down to after a very large transaction."""
 _PRAGMAS = (
@@ -89,10 +89,11 @@ class Database:
             if not self._is_open:
                 return
             self._is_open = False
-            with ExitStack() as release, suppress(sqlite3.Error):
-                release.callback(os.close, self._directory_lock)
-                release.callback(self._connection.close)
-                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            try:
+                with suppress(sqlite3.Error):
+                    self._connection.close()  # the last one to close folds it in
+            finally:
+                os.close(self._directory_lock)
 
 
 def _connect(path: Path) -> sqlite3.Connection:
@@ -101,6 +102,9 @@ def _connect(path: Path) -> sqlite3.Connection:
         _make_file(path)
         connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
         undo.callback(connection.close)
+        # Before the log is touched: so its index is in our own memory. In a mapped file, a disk that is gone would end
+        # the process (SIGBUS), and every transaction would take and release locks that nobody else waits for.
+        connection.execute("PRAGMA locking_mode = EXCLUSIVE").close()
         (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
         if mode != "wal":
             raise StateError(f"the file system of {path.parent} cannot hold the state (no write-ahead log)")
@@ -153,7 +157,7 @@ def _explain(directory: Path, error: sqlite3.Error) -> str:
         case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
             return _damaged(directory, str(error))
         case sqlite3.SQLITE_FULL | sqlite3.SQLITE_IOERR if code == sqlite3.SQLITE_FULL or _is_full(directory):
-            # An I/O error is what SQLite says where its shared memory finds no room.
+            # An I/O error is what SQLite says where a sync finds no room.
             return f"the disk of the state directory {directory} is full"
         case _:
             return f"the state database {directory / FILE_NAME} cannot be used: {error}"
@@ -166,5 +170,5 @@ def _is_full(directory: Path) -> bool:
 def _damaged(directory: Path, reason: str) -> str:
     return (
         f"the state database {directory / FILE_NAME} is damaged ({reason}): move it aside together with"
-        f" {FILE_NAME}-wal and {FILE_NAME}-shm; the next start is then a first run, which deletes nothing"
+        f" {FILE_NAME}-wal; the next start is then a first run, which deletes nothing"
     )
