@@ -94,18 +94,17 @@ def _remembered(file: Path) -> bytes:
     try:
         name = file.read_bytes()
     except FileNotFoundError:
-        name = b""
-    if len(name) == len(b".dirsync-") + 32:
-        return name
-    name = b".dirsync-" + secrets.token_hex(16).encode()
-    with file.open("wb") as stream:
-        stream.write(name)
-        stream.flush()
-        os.fsync(stream.fileno())
+        name = b".dirsync-" + secrets.token_hex(16).encode()
+        fresh = file.with_name(file.name + ".new")
+        with fresh.open("wb") as stream:
+            stream.write(name)
+            stream.flush()
+            os.fsync(stream.fileno())
+        fresh.replace(file)
     if hasattr(os, "O_DIRECTORY"):
         holder = os.open(file.parent, O_LIST)
         try:
-            sync_directory(holder)
+            sync_directory(holder)  # also of a name that was found: who chose it may have died, or failed, before this
         finally:
             os.close(holder)
     return name
