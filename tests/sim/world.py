@@ -26,7 +26,7 @@ from tests.sim.processes import Process, context_of, current
 from tests.sim.servers import Server, directory_of, state_of
 from tests.sim.syscalls import Calls
 from tests.sim.trace import Trace
-from tests.sim.trees import STAGING_PREFIX, View, contents_below, remove_below
+from tests.sim.trees import STAGING_PREFIX, View, contents_below, nodes_below, remove_below
 from tests.sim.watching import watcher_class
 
 EPOCH_NS = 1_795_000_000_000_000_000
@@ -211,12 +211,15 @@ class World:
         state = self.disk.find(state_of(server.name).encode())
         for content in contents_below(state).values():
             self.ledger.excuse(content, f"in the lost state of {server.name}")
+        kept = [node for _, node in nodes_below(state)]
         remove_below(state)
+        self._removed.update(node for node in kept if not node.links)  # whoever writes on there writes to nothing
         root = self.root(server.name)
         for name, node in list(root.children.items()):
             if name.startswith(STAGING_PREFIX):  # whoever clears the state away clears this, too
                 remove_below(node)
                 root.fs.rename([(root, name, node, None)])
+        root.fs.sync()
         server.database.renew()
         if server.name == "a":
             self.locks.lost()
