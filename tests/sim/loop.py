@@ -28,6 +28,8 @@ class Busy(Exception):
 class _Handle(asyncio.Handle):
     """A call that is due, or will be; made without what asyncio keeps for debugging."""
 
+    __slots__ = ()
+
     def __init__(self, callback, args, loop, context):
         self._callback = callback
         self._args = args
@@ -93,7 +95,7 @@ class SimLoop(asyncio.BaseEventLoop):
 
     def _run_once(self):
         ready, timers = self._ready, self._timers
-        while timers and timers[0][2].cancelled():
+        while timers and timers[0][2]._cancelled:
             heappop(timers)
         if not ready and not self._stopping:
             if not timers:
@@ -103,7 +105,7 @@ class SimLoop(asyncio.BaseEventLoop):
             ready.append(heappop(timers)[2])
         for _ in range(len(ready)):
             handle = ready.popleft()
-            if not handle.cancelled():
+            if not handle._cancelled:
                 handle._run()
 
     def _write_to_self(self):

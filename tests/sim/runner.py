@@ -18,6 +18,7 @@ from tests.sim.world import World
 
 FAST_PLACES = ("/dev/shm",)
 HORIZON_SECONDS = 3_600.0
+RUNS_PER_COLLECTION = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +42,19 @@ class Place:
         self.path = Path(tempfile.mkdtemp(prefix="dirsync-sim-", dir=fast))
         self.template = self.path / "template"
         make_template(self.template)
+        self._runs = 0
         gc.freeze()  # the program itself is no garbage: what each run leaves is collected in a tenth of the time
         return self
 
+    def made_garbage(self):
+        """A run has ended: what several of them left is collected at once."""
+        self._runs += 1
+        if self._runs % RUNS_PER_COLLECTION == 0:
+            gc.collect()
+
     def __exit__(self, *_):
         gc.unfreeze()
+        gc.collect()
         shutil.rmtree(self.path)
 
 
@@ -89,7 +98,7 @@ def made(plan, place):
         loop.close()
         if was_enabled:
             gc.enable()
-        gc.collect()
+        place.made_garbage()
 
 
 def _play(loop, world, story):
