@@ -154,7 +154,10 @@ class World:
 
     def _in_reach(self, side, opened):
         """Return the contents that people at a side can change: what stands there, and what they had open."""
-        return self._views[side].contents | {node: node.data for node in opened if node.links}
+        stands = self._views[side].contents.items()
+        # A staged copy is no place of theirs: what they delete meanwhile is destroyed by them.
+        found = {path: content for path, content in stands if not path.startswith(STAGING_PREFIX)}
+        return found | {node: node.data for node in opened if node.links}
 
     async def clear_way(self, side, name):
         """Somebody does what an unlock that stopped asks for: away with what stands in the way of a name."""
