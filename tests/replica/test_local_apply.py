@@ -403,3 +403,25 @@ async def test_what_is_held_no_more_after_a_crash_is_not_captured_any_longer(tmp
         captures = {change.path: change.capture for change in await ground.drain()}
         assert not captures[rel("ended")]
         assert captures[rel("held")]
+
+
+async def test_what_one_name_is_given_its_hard_link_is_not(tmp_path):
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "a").write_bytes(b"one")
+    for name in ("held", "old"):
+        os.link(root / "a", root / name)
+    async with local_ground(tmp_path) as ground:
+        before, entry = os.stat(ground.path("held")), ground.seen[rel("a")]
+        wanted = a_file(b"one", 2 * 10**18, 0o600)
+        renamed = Action(rel("new"), None, wanted, renamed_from=rel("old"), expected_source=entry)
+        results = await ground.replica.apply([Step(Action(rel("a"), entry, wanted)), Step(renamed)])
+        assert [result.entry for result in results] == [wanted, entry]
+        (result,) = await ground.replica.apply([Step(Action(rel("new"), entry, wanted))])
+        assert result.entry == wanted
+        for name in ("a", "new"):
+            found = os.stat(ground.path(name))
+            assert (found.st_mtime_ns, found.st_mode & 0o777) == (2 * 10**18, 0o600)
+            assert ground.read(name) == b"one"
+        after = os.stat(ground.path("held"))
+        assert (after.st_ino, after.st_mtime_ns, after.st_mode) == (before.st_ino, before.st_mtime_ns, before.st_mode)

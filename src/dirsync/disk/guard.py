@@ -99,6 +99,10 @@ class Still:
         """Return whether this is the file that was seen, unchanged since."""
         return self.fd is not None and fingerprint_of(os.fstat(self.fd)) == seen
 
+    def has_other_names(self) -> bool:
+        """Return whether it has further hard links: what is changed in place changes under all of them."""
+        return self.fd is not None and os.fstat(self.fd).st_nlink > 1
+
     def is_proven(self) -> bool:
         """Return whether certainly nobody wrote to it since the block began."""
         return self.fd is None or (self._has_lease and has_read_lease(self.fd))

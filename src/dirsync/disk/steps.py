@@ -30,7 +30,10 @@ _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A step with what it needs: the staged content where there is a new one, and the index rows of its paths."""
+    """A step with what it needs, and the index rows of its paths.
+
+    `staged` is the content where there is a new one, or where what stands there must not be changed in place.
+    """
 
     action: Action
     staged: Staged | None
@@ -108,7 +111,8 @@ class Stepper:
                 why = Why.CONFLICT if action.is_conflict else Why.DELETED
                 kept = self._swapper.take_out(place, action.path, expected, prepared.known, why)
                 return Done(None, None, kept) if isinstance(kept, Kept) else kept
-            case File() as intended if isinstance(expected, File) and intended.digest == expected.digest:
+            case File() as intended if prepared.staged is None:
+                assert isinstance(expected, File)
                 return self._set_metadata(prepared, expected, intended, place)
             case Symlink() as intended if intended == expected:
                 seen = check(*place, expected, prepared.known)
@@ -187,6 +191,8 @@ class Stepper:
             still = _still_there(stack, place, seen)
             if still is None:
                 return Refused(observe(*place))
+            if still.has_other_names():
+                return Failed("it was given a second name at the same moment")
             known = dress_in_place(still, *place, intended, is_synced=self._is_synced)
         return Done(intended, known, None) if isinstance(known, Known) else known
 
@@ -214,15 +220,17 @@ class Stepper:
             if refused is not None:
                 return refused
             try:
-                is_synced = self._is_synced and action.intended != action.expected_source
-                known = dress_in_place(still, *target, action.intended, is_synced=is_synced)
+                # Its other names keep their time and bits: new ones are a step of their own, on a copy.
+                intended = action.expected_source if still.has_other_names() else action.intended
+                is_synced = self._is_synced and intended != action.expected_source
+                known = dress_in_place(still, *target, intended, is_synced=is_synced)
             except OSError:
                 self._swapper.move_back(source, target)
                 raise
             if isinstance(known, Failed):
                 self._swapper.move_back(source, target)
                 return known
-        return Done(action.intended, known, None, is_renamed=True)
+        return Done(intended, known, None, is_renamed=True)
 
 
 def _still_there(stack: ExitStack, place: Place, seen: Seen) -> Still | None:

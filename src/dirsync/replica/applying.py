@@ -18,10 +18,11 @@ from dirsync.core.plan import Action
 from dirsync.core.reports import Applied, Failed, Missing, Refused, Result, Step
 from dirsync.disk.apply import NOT_REACHED, Done, Prepared, apply_batch, parents_of
 from dirsync.disk.durability import SINGLE_SYNCS_MAX
-from dirsync.disk.probe import O_READ
+from dirsync.disk.probe import O_READ, lstat_at
 from dirsync.disk.reasons import reason_of
 from dirsync.disk.staging import Staged, Staging
 from dirsync.errors import DiskError, RootLost, StateError
+from dirsync.limits import INLINE_BYTES_MAX
 from dirsync.replica.keeping import Versions
 from dirsync.replica.saving import save_rows
 from dirsync.replica.settling import Settling
@@ -172,7 +173,9 @@ class Applying:
         action, intended = step.action, step.action.intended
         if isinstance(intended, Symlink):
             return ground.staging.link(action.path, intended.target)
-        if not isinstance(intended, File) or action.renamed_from is not None or _has_content(action.expected, intended):
+        if not isinstance(intended, File) or action.renamed_from is not None:
+            return None
+        if _has_content(action.expected, intended) and not _has_other_names(ground, action.path):
             return None
         staging, digest = ground.staging, intended.digest
         staged = None if step.content is None else staging.write(action.path, digest, step.content)
@@ -264,11 +267,12 @@ def _given(outcomes: Sequence[Done | Refused | Failed], gifts: Sequence[Gift | N
 
 
 def _is_at_hand(step: Step) -> bool:
-    """Return whether nothing has to be copied to stage it: its content is in the step, or it needs none."""
+    """Return whether nothing large has to be copied to stage it, not even where what stands there has other names."""
     action, intended = step.action, step.action.intended
     if step.content is not None or not isinstance(intended, File):
         return True
-    return action.renamed_from is not None or _has_content(action.expected, intended)
+    is_there = _has_content(action.expected, intended)
+    return action.renamed_from is not None or (is_there and intended.size <= INLINE_BYTES_MAX)
 
 
 def _is_read_only(entry: Entry | None) -> bool:
@@ -277,6 +281,15 @@ def _is_read_only(entry: Entry | None) -> bool:
 
 def _has_content(expected: Entry | None, intended: File) -> bool:
     return isinstance(expected, File) and expected.digest == intended.digest
+
+
+def _has_other_names(ground: Ground, path: RelPath) -> bool:
+    """Return whether a file has further hard links: time and bits of one name are then set on a copy of it."""
+    try:
+        with ground.root.parent_of(path) as place:
+            return lstat_at(*place).st_nlink > 1
+    except OSError:  # it went since, or cannot be reached: the step will say so
+        return False
 
 
 def _copy_from(staging: Staging, path: RelPath, file: File, source: int) -> Staged | None:
