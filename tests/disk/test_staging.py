@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from dirsync.core.entry import File, Symlink
 from dirsync.core.paths import RelPath
-from dirsync.disk import syscalls
+from dirsync.disk import staging_area, syscalls
 from dirsync.disk.kept import Kept, entry_at, path_hash
 from dirsync.disk.reading import SparseWriter, digest_of, read_whole
 from dirsync.disk.staging import Staged, Staging
@@ -305,6 +305,31 @@ def test_the_directory_in_the_root_is_found_again_after_a_crash(far_bench: Bench
     assert os.listdir(bench.directory) == []
     assert staged is not None
     bench.staging.discard(staged)
+
+
+def test_the_directory_in_the_root_stays_in_use_once_it_was_chosen(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that failed for a moment at one start made it; what was staged in it is known at the next."""
+    monkeypatch.setattr(staging_area, "can_rename_between", lambda *_: False)
+    chosen = Staging(bench.root, bench.state)
+    assert chosen.write(F, digest_of(b"new"), b"new") is not None
+    monkeypatch.undo()
+    (hidden,) = os.listdir(bench.directory)
+    fresh = Staging(bench.root, bench.state)
+    assert fresh.is_staging(RelPath(os.fsencode(hidden)))
+    assert fresh.recover(bench.path_of("f")) == []
+    fresh.close()
+    chosen.close()
+    assert os.listdir(bench.directory) == []
+
+
+def test_nothing_is_received_once_the_staging_area_is_closed(bench: Bench) -> None:
+    staging = Staging(bench.root, bench.state)
+    receiving = staging.receive(digest_of(b"late"), 4, 0)
+    staging.close()
+    with pytest.raises(DiskError):
+        receiving.write(b"late")
 
 
 def test_a_mount_is_found_out_without_leaving_a_trace(bench: Bench, tmp_path: Path) -> None:

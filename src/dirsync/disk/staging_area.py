@@ -1,7 +1,8 @@
 """The directory that staging happens in, and where it lies.
 
 In the state directory if a rename can lead from there into the root; otherwise in a directory in the root that is
-made when it is needed, remembered in the state directory, and removed when it is empty.
+made when it is needed, remembered in the state directory, and removed when it is empty. Once chosen it stays the one
+in the root: it is known as ours, and what is left in it is found, only as long as it is used.
 """
 
 import errno
@@ -27,11 +28,14 @@ class StagingArea:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
         fd = os.open(home, O_LIST)
         is_same_mount = os.fstat(fd).st_dev == root.identity.device and can_rename_between(fd, root.fd)
-        self._fd: int | None = fd if is_same_mount else None
+        name_file = state / _NAME_FILE
+        is_at_home = is_same_mount and not name_file.exists()
+        self._fd: int | None = fd if is_at_home else None
+        self._is_closed = False
         self.name_in_root: bytes | None = None
-        if not is_same_mount:
+        if not is_at_home:
             os.close(fd)
-            self.name_in_root = _remembered(state / _NAME_FILE)
+            self.name_in_root = _remembered(name_file)
             self._fd = self._opened_in_root(self.name_in_root, is_new=False)
 
     def existing(self) -> int | None:
@@ -39,7 +43,9 @@ class StagingArea:
         return self._fd
 
     def opened(self) -> int:
-        """Return the descriptor of the directory, made if need be."""
+        """Return the descriptor of the directory, made if need be; not any more once it was closed (EBADF)."""
+        if self._is_closed:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         if self._fd is not None and self.name_in_root is not None and os.fstat(self._fd).st_nlink == 0:
             os.close(self._fd)  # somebody cleared the root
             self._fd = None
@@ -69,6 +75,7 @@ class StagingArea:
 
     def close(self) -> None:
         """Give the descriptor back; an empty directory in the root goes."""
+        self._is_closed = True
         self.remove_if_empty()
         if self._fd is not None:
             give_back(self._fd)
