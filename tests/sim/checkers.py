@@ -134,14 +134,6 @@ def kept_contents(world, side):
     return found
 
 
-def recorded_contents(world, side):
-    """Return the contents of a side that are whole and have a row: whoever was told of them relies on them."""
-    directory = world.disk.find(state_of(side).encode()).children.get(b"versions")
-    files = {} if directory is None else {name.decode(): node.data for name, node in directory.children.items()}
-    rows = world.servers[side].database.committed("SELECT file, digest FROM versions WHERE digest IS NOT NULL")
-    return {files[file] for file, digest in rows if file in files and blake3(files[file]).digest() == digest}
-
-
 def check_invention(world):
     """No name that nobody gave, no content that nobody wrote."""
     known = {path for _, path in world.last_act}

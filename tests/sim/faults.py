@@ -7,6 +7,7 @@ from tests.sim.syscalls import MAKING, SYNCING, WRITING, Trouble
 
 SPREAD_SECONDS = 3.0
 DOOM_CALLS = 400
+DOOM_STEPS = 40
 
 
 class Faults:
@@ -66,13 +67,18 @@ class Faults:
             self._start_later(side)
 
     async def _kill_at_call(self, side):
-        await self._doom(side, is_power_cut=False)
+        self._world.calls.doom_at(side, self._rng.randrange(DOOM_CALLS), is_power_cut=False)
+        await self._doomed(side)
 
     async def _power_cut_at_call(self, side):
-        await self._doom(side, is_power_cut=True)
+        self._world.calls.doom_at(side, self._rng.randrange(DOOM_CALLS), is_power_cut=True)
+        await self._doomed(side)
 
-    async def _doom(self, side, is_power_cut):
-        self._world.calls.doom_at(side, self._rng.randrange(DOOM_CALLS), is_power_cut)
+    async def _power_cut_after_step(self, side):
+        self._world.calls.doom_at_step(side, self._rng.randint(1, DOOM_STEPS), is_power_cut=True)
+        await self._doomed(side)
+
+    async def _doomed(self, side):
         await asyncio.sleep(self._rng.random() * SPREAD_SECONDS)
         self._world.calls.doom.pop(side, None)
         self._start_later(side)

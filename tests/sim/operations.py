@@ -11,6 +11,8 @@ from contextlib import suppress
 NAMES = (b"x", b"y", b"z", b"d/x", b"d/y", b"e/x", b"d/s/x", b"e/s/y")
 DIRECTORIES = (b"d", b"e", b"d/s", b"e/s", b"y")
 SIZES = (3, 20, 20, 20, 200, 5_000, 70_000, 300_000)
+SYNCED = 0.6
+"""How often a program makes durable what it wrote; what is not, a power cut may take, unless a server relied on it."""
 _CREATE = os.O_WRONLY | os.O_CREAT
 _MODES = (0o644, 0o600, 0o640, 0o444, 0o755)
 _NS = 1_000_000_000
@@ -181,8 +183,9 @@ class Person:
                 if piece:
                     self._os.write(fd, piece)
             yield
-            self._os.fsync(fd)
-            self._sync_above(name)
+            if self._rng.random() < SYNCED:
+                self._os.fsync(fd)
+                self._sync_above(name)
             self._note(self.side, name, self._os.disk.file(fd).node)
         finally:
             self._os.close(fd)

@@ -31,6 +31,7 @@ FAULTS = (
     "kill_at_call",
     "power_cut",
     "power_cut_at_call",
+    "power_cut_after_step",
     "power_cut_both",
     "stop",
     "reset",

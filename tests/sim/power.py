@@ -116,7 +116,8 @@ def _mixed(old, new, rng):
     if len(new) <= BLOCK_BYTES or rng.random() < 0.5:
         return new
     if len(old) < len(new):
-        return new[: rng.randrange(0, len(new), BLOCK_BYTES)]
+        begin = len(old) if new.startswith(old) else 0  # what was appended to stays
+        return new[: rng.randrange(begin, len(new), BLOCK_BYTES)]
     ends = range(BLOCK_BYTES, len(new) + BLOCK_BYTES, BLOCK_BYTES)
     return b"".join(rng.choice((old, new))[end - BLOCK_BYTES : min(end, len(new))] for end in ends)
 

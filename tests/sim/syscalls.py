@@ -7,6 +7,7 @@ from dataclasses import dataclass
 WRITING = ("write", "pwrite", "copy_file_range", "sendfile")
 MAKING = ("open", "mkdir", "symlink", "link")
 SYNCING = ("fsync", "fdatasync", "syncfs")
+STEPS = (*SYNCING, "rename", "renameat2")
 
 
 @dataclass(slots=True)
@@ -27,13 +28,18 @@ class Calls:
         self._rng = world.rng("calls")
         self.count = {"a": 0, "b": 0}
         self.doom = {}
+        self._steps = {"a": 0, "b": 0}
         self.troubles = {"a": [], "b": []}
         self.intruders_per_mille = 0
         self.intrude = None
 
     def doom_at(self, side, calls, is_power_cut):
         """Have a server die after so many more calls."""
-        self.doom[side] = (self.count[side] + calls, is_power_cut)
+        self.doom[side] = (self.count, self.count[side] + calls, is_power_cut)
+
+    def doom_at_step(self, side, steps, is_power_cut):
+        """Have a server die after so many more of the calls that move a name, make something durable, or commit."""
+        self.doom[side] = (self._steps, self._steps[side] + steps, is_power_cut)
 
     def before(self, process, call, what):
         """Take part in a system call; what this returns or raises is the disk's answer."""
@@ -43,6 +49,7 @@ class Calls:
             self._world.locks.check()
         if self.doom:
             self._perhaps_die(side, call, what)
+            self._steps[side] += call in STEPS  # after the look: it dies at the call that follows the step
         if self.intruders_per_mille and self._rng.randrange(1000) < self.intruders_per_mille:
             self.intrude(side, call)
         return self._perhaps_fail(side, call, what) if self.troubles[side] else None
@@ -54,6 +61,7 @@ class Calls:
         side = process.name
         self.count[side] += 1
         self._perhaps_die(side, "sql", statement.split()[0])
+        self._steps[side] += statement == "COMMIT"
         process.check()
         for trouble in self.troubles[side]:
             is_change = statement.split()[0] in ("INSERT", "UPDATE", "DELETE", "COMMIT")
@@ -62,14 +70,14 @@ class Calls:
 
     def _perhaps_die(self, side, call, what):
         doom = self.doom.get(side)
-        if doom is None or self.count[side] < doom[0]:
+        if doom is None or doom[0][side] < doom[1]:
             return
         del self.doom[side]
         server = self._world.servers[side]
         if not server.is_running:
             return
         self._world.trace(f"at call {call} {_shown(what)}:")
-        if doom[1]:
+        if doom[2]:
             server.power_cut(self._world.rng(f"power {self.count[side]}"))
         else:
             server.kill()

@@ -14,9 +14,10 @@ from dirsync.core.events import EventName
 from dirsync.errors import DirsyncError
 from dirsync.store import hold_rows
 from tests.sim import clients
-from tests.sim.checkers import Honest, Torn, recorded_contents
+from tests.sim.checkers import Honest, Torn
 from tests.sim.databases import SimDatabase
 from tests.sim.disk import Killed, SimDisk, running
+from tests.sim.durable import Durable
 from tests.sim.ledger import Ledger
 from tests.sim.locking import Locks
 from tests.sim.loop import SimTask
@@ -65,6 +66,7 @@ class World:
         self.locks = Locks(self)
         self.honest = Honest(self)
         self.torn = Torn(self)
+        self.durable = Durable(self)
         self._watchers = {
             name: watcher_class(self.disk, self.rng(f"watcher {name}"), replace(plan.watch)) for name in "ab"
         }
@@ -199,15 +201,28 @@ class World:
     def before_power_cut(self, server):
         """Remember what a machine that is about to lose its power has promised to keep."""
         self.power_cuts[server.name] += 1
-        # Where syncs fail, a version may be recorded and not be durable: that is known.
-        self._recorded = set() if "sync_fails" in self.plan.faults else recorded_contents(self, server.name)
+        if self._has_true_syncs:
+            self.durable.before_cut(server.name)
+            self._recorded = self.durable.relied_on(server.name)
+
+    @property
+    def _has_true_syncs(self):
+        """Whether what was synced is durable: where syncs fail, a version may be recorded and not be; that is known."""
+        return "sync_fails" not in self.plan.faults
 
     def after_power_cut(self, server, found):
         """What people had not synced may be gone, and what they were writing stands there as far as they had come."""
-        for content in found.lost - self._recorded:
+        captures = self.disk.find(state_of(server.name).encode()).children.get(b"captures")
+        copies = (
+            set() if captures is None else set(contents_below(captures).values())
+        )  # dropped where no row names them
+        copies -= set(self._views[server.name].contents.values())
+        for content in (found.lost | copies) - self._recorded:
             self.ledger.excuse(content, f"not synced before the power cut of {server.name}")
         self.ledger.broken_off.update(self._views[server.name].contents.values())
         self.locks.acted(server.name)
+        if self._has_true_syncs:
+            self.durable.after_cut(server.name)
 
     def forget_state(self, server):
         """A server's state directory is lost, and with it every content that stood nowhere else."""

@@ -1,0 +1,73 @@
+"""The checker of power cuts: what a server relied on is there when the power is back.
+
+It relies on the rows that it has committed, on the files that those rows name, and on what it has put into the
+directory, which was durable before anybody saw it.
+"""
+
+from blake3 import blake3
+
+from tests.sim.servers import state_of
+from tests.sim.trees import STAGING_PREFIX, contents_below
+
+_FILES = {
+    "versions": "SELECT file, digest FROM versions WHERE digest IS NOT NULL",
+    "spool": "SELECT file, digest FROM updates WHERE file IS NOT NULL",
+    "captures": "SELECT file, digest FROM captures WHERE file IS NOT NULL",
+}
+"""Which files of the state directory are named by rows, by their directory there."""
+
+
+class Durable:
+    """Looks at one machine right before its power goes, and right after."""
+
+    def __init__(self, world):
+        self._world = world
+        self._rows = {}
+        self._whole = {}
+        self._placed = {}
+
+    def before_cut(self, side):
+        """Take down what the server relies on."""
+        self._rows = self._named(side)
+        self._whole = {area: self._whole_files(side, area) for area in _FILES}
+        self._placed = {
+            node: node.data for _, node in self._standing(side) if not node.is_persons and not node.is_unwritable
+        }
+
+    def after_cut(self, side):
+        """Compare."""
+        found = self._named(side)
+        for area, rows in self._rows.items():
+            lost = rows - found[area]
+            if lost:
+                self._world.violated("durable", f"{len(lost)} rows of {area} at {side} are gone after a power cut")
+                return
+            broken = {file for file, _ in rows} & (self._whole[area] - self._whole_files(side, area))
+            if broken:
+                self._world.violated("durable", f"{area} at {side} lack {sorted(broken)[:3]} after a power cut")
+                return
+        for path, node in self._standing(side):
+            if self._placed.get(node, node.data) != node.data:
+                text = f"{path.decode()} at {side} holds {node.data[:40]!r} ({len(node.data)} bytes) after a power cut"
+                self._world.violated("durable", text)
+                return
+
+    def relied_on(self, side):
+        """Return the contents that files with rows held when `before_cut` looked: somebody was told of them."""
+        return {self._files(side, area)[name] for area, names in self._whole.items() for name in names}
+
+    def _named(self, side):
+        database = self._world.servers[side].database
+        return {area: set(database.committed(query)) for area, query in _FILES.items()}
+
+    def _whole_files(self, side, area):
+        files = self._files(side, area)
+        return {file for file, digest in self._rows[area] if file in files and blake3(files[file]).digest() == digest}
+
+    def _files(self, side, area):
+        directory = self._world.disk.find(state_of(side).encode()).children.get(area.encode())
+        return {} if directory is None else {name.decode(): data for name, data in contents_below(directory).items()}
+
+    def _standing(self, side):
+        nodes = self._world.view(side).nodes
+        return [(path, node) for path, node in nodes if node.is_file and not path.startswith(STAGING_PREFIX)]
