@@ -68,11 +68,11 @@ async def test_a_failure_is_said_once_and_tried_again_until_it_works(ground):
     async with ground:
         write, tries = ground.writer._write, []
 
-        def fail(rows, is_cleared):
-            tries.append(is_cleared)
+        def fail(*what):
+            tries.append(what)
             if len(tries) < 5:
                 raise StateError("the disk is full")
-            write(rows, is_cleared)
+            write(*what)
 
         ground.writer._write = fail
         loop = asyncio.get_running_loop()
@@ -93,7 +93,7 @@ async def test_a_clear_survives_a_failure(ground):
         await ground.writer.wait_written()
         write = ground.writer._write
 
-        def fail(rows, is_cleared):
+        def fail(*what):
             ground.writer._write = write
             raise StateError("the disk is full")
 

@@ -319,27 +319,3 @@ class TestClosing:
             world.attach(Role.B)
             await world.settle()
             assert asyncio.get_running_loop().time() - since < 1
-
-
-@in_virtual_time
-async def test_what_was_given_without_an_answer_is_not_brought_back(tmp_path):
-    """A program's journal: made, given to B, and deleted before the line that was lost is there again."""
-    async with World(tmp_path) as world:
-        await world.start()
-        apply = world.b.apply
-
-        async def apply_and_be_lost(steps):
-            await apply(steps)
-            world.b.apply = apply
-            world.b.cut()
-            raise Unreachable("the connection was lost")
-
-        world.b.apply = apply_and_be_lost
-        world.a.write(X, b"journal")
-        await world.until(lambda: Role.B not in world.coordinator.ready)
-        assert world.b.read(X) == b"journal"
-        world.a.remove(X)
-        world.b.write(Y, b"made at B meanwhile")
-        world.attach(Role.B)
-        await world.settle()
-        assert world.a.tree().keys() == world.b.tree().keys() == {Y}

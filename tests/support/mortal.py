@@ -62,9 +62,9 @@ class _MortalDatabase:
         self._death = death
 
     @contextmanager
-    def transaction(self):
+    def transaction(self, **how):
         self._death.step("before a transaction")
-        with self._database.transaction() as connection:
+        with self._database.transaction(**how) as connection:
             yield connection
         self._death.step("after a transaction")
 
@@ -281,6 +281,6 @@ class Life:
         self._database.close()
 
     def queue(self):
-        """Return the sizes of all held updates, in order, as a person with SQLite's own tools would see them."""
+        """Return the sizes of all held updates, in order, as the database has them."""
         with self._database.transaction() as connection:
             return [row.size for row in hold_rows.load_updates(connection)]

@@ -5,16 +5,18 @@ records them again. It never runs behind, because rows are written only for what
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 
-from dirsync.core.entry import Entry
+from dirsync.core.entry import Entry, Role
 from dirsync.core.events import Emit, EventName
 from dirsync.core.paths import RelPath
 from dirsync.core.tree import Tree
 from dirsync.errors import StateError
 from dirsync.limits import RETRY_FIRST_SECONDS, RETRY_MAX_SECONDS
-from dirsync.store import archive
+from dirsync.store import archive, unanswered_rows
 from dirsync.store.database import Database
+from dirsync.store.unanswered_rows import Told
 
 Rows = Iterable[tuple[RelPath, Entry]]
 """Entries by path, in no order."""
@@ -28,6 +30,8 @@ class ArchiveWriter:
         self._emit = emit
         self._rows: dict[RelPath, Entry | None] = {}
         self._is_cleared = False
+        self._answered: list[int] = []
+        self._last_told = 0
         self._has_work = asyncio.Event()
         self._is_written = asyncio.Event()
         self._is_written.set()
@@ -47,6 +51,37 @@ class ArchiveWriter:
                 there = rows.get(row[0])
                 base.set(*(there if there == row else row))
         return base
+
+    async def load_told(self) -> list[Told]:
+        """Return what replicas had been told without an answer in the base, in that order. Raises StateError."""
+        told = await asyncio.to_thread(self._load_told)
+        self._last_told = max((each.batch for each in told), default=0)
+        return told
+
+    def _load_told(self) -> list[Told]:
+        with self.database.transaction() as connection:
+            return unanswered_rows.load(connection)
+
+    async def note_told(self, role: Role, shared: Mapping[RelPath, Entry | None]) -> int:
+        """Note what a replica is about to be told, and return the number of the note; it survives a kill.
+
+        Where it cannot be noted nothing waits for that: the archive cannot be written then either, which is announced.
+        """
+        self._last_told += 1
+        number = self._last_told
+        with suppress(StateError):
+            await asyncio.to_thread(self._note_told, number, role, shared)
+        return number
+
+    def _note_told(self, number: int, role: Role, shared: Mapping[RelPath, Entry | None]) -> None:
+        # A sync would cost each batch as much as its apply. Without it, a power cut may bring back what was deleted.
+        with self.database.transaction(is_synced=False) as connection:
+            unanswered_rows.add(connection, number, role, shared)
+
+    def forget_told(self, number: int) -> None:
+        """Have a note (0: none) forgotten together with the next rows: what came of it is recorded by now."""
+        if number:
+            self._answered.append(number)
 
     def record(self, path: RelPath, entry: Entry | None) -> None:
         """Have the base at `path` written soon."""
@@ -94,11 +129,14 @@ class ArchiveWriter:
         is_cleared, self._is_cleared = self._is_cleared, False
         if not rows and not is_cleared:
             return
+        answered, self._answered = self._answered, []
         is_done = False
         try:
-            await asyncio.to_thread(self._write, rows, is_cleared)
+            await asyncio.to_thread(self._write, rows, is_cleared, answered)
             is_done = True
         finally:
+            if not is_done:
+                self._answered += answered
             if not is_done and not self._is_cleared:
                 # Whether or not a thread still writes them: writing them again changes nothing.
                 self._rows = rows | self._rows
@@ -106,8 +144,9 @@ class ArchiveWriter:
         if not self._rows and not self._is_cleared:
             self._is_written.set()
 
-    def _write(self, rows: dict[RelPath, Entry | None], is_cleared: bool) -> None:
+    def _write(self, rows: dict[RelPath, Entry | None], is_cleared: bool, answered: Sequence[int]) -> None:
         with self.database.transaction() as connection:
             if is_cleared:
                 archive.clear(connection)
             archive.record(connection, rows.items())
+            unanswered_rows.remove(connection, answered)

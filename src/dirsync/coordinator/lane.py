@@ -15,6 +15,7 @@ from dirsync.coordinator.conflicts import Conflicts
 from dirsync.coordinator.pair import Pair, Trouble
 from dirsync.coordinator.report_ages import ReportAges
 from dirsync.coordinator.tally import Tally
+from dirsync.coordinator.telling import Telling
 from dirsync.coordinator.transfers import Progress, Transfers
 from dirsync.core.entry import ChangeKind, Directory, Entry, File, Role, Symlink, change_kind, same_content, size_of
 from dirsync.core.events import Emit, EventName, Value
@@ -41,6 +42,7 @@ class Lane:
         role: Role,
         pair: Pair,
         conflicts: Conflicts,
+        telling: Telling,
         tally: Tally,
         emit: Emit,
         is_held: Callable[[Role, RelPath], bool],
@@ -49,6 +51,7 @@ class Lane:
         self._role = role
         self._pair = pair
         self._conflicts = conflicts
+        self._telling = telling
         self._tally = tally
         self._emit = emit
         self._is_held = is_held
@@ -133,27 +136,22 @@ class Lane:
         target = self._target
         steps = await self._with_contents(batch, self._source)
         conflicts = await self._conflicts.begin(self._role, batch)
-        # Whether a name is held is asked last: from here to the apply nothing is awaited.
-        steps = [step for step in steps if not any(self._is_held(self._role, p) for p in _paths(step.action))]
-        if not steps:
-            return
-        results = await self._apply(target, steps)
+        async with self._telling.noted(self._role, self._shared_among(steps)):
+            # Whether a name is held is asked last: from here to the apply nothing is awaited.
+            steps = [step for step in steps if not any(self._is_held(self._role, p) for p in _paths(step.action))]
+            if not steps:
+                return
+            results = await self._apply(target, steps)
         await self._conflicts.end(
             conflicts, {step.action.path: result for step, result in zip(steps, results, strict=True)}
         )
 
     async def _apply(self, target: FullReplica, steps: list[Step]) -> Sequence[Result]:
         is_done = asyncio.Event()
-        shared: dict[RelPath, Entry | None] = {}
         for step in steps:
             self._applying.update(dict.fromkeys(_paths(step.action), is_done))
-            shared.update((path, entry) for path, entry in _shall_be(step.action).items() if path in self._shared)
         try:
-            try:
-                results = await target.apply(steps)
-            except Unreachable:
-                self._pair.note_unanswered(self._role, shared)
-                raise
+            results = await target.apply(steps)
             now = asyncio.get_running_loop().time()
             for step, result in zip(steps, results, strict=True):
                 self._learn(step.action, result, now)
@@ -220,6 +218,10 @@ class Lane:
         for path, entry in _shall_be(action).items():
             if self._pair.views.get(self._role.other, path) == entry:
                 self._shared.add(path)
+
+    def _shared_among(self, steps: Sequence[Step]) -> dict[RelPath, Entry | None]:
+        """Return what shall be and was held by the source when it was planned."""
+        return {path: entry for step in steps for path, entry in _shall_be(step.action).items() if path in self._shared}
 
     def _end(self, *actions: Action) -> None:
         for action in actions:

@@ -77,3 +77,8 @@ class Looks:
             elif not isinstance(look, DirsyncError):
                 raise look
         return looks if len(looks) == len(found) else None
+
+
+def is_settled(looks: list[Look] | None) -> bool:
+    """Return whether both replicas have looked, and neither saw anything that is still being written."""
+    return looks is not None and not any(look.unsettled for look in looks)

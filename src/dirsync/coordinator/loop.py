@@ -16,9 +16,10 @@ from dirsync.coordinator.conflicts import Conflicts
 from dirsync.coordinator.hold_journal import HoldJournal
 from dirsync.coordinator.holds import Holds
 from dirsync.coordinator.lane import Lane
-from dirsync.coordinator.looks import Looks
+from dirsync.coordinator.looks import Looks, is_settled
 from dirsync.coordinator.pair import Pair
 from dirsync.coordinator.tally import Tally
+from dirsync.coordinator.telling import Telling
 from dirsync.core.entry import Entry, Role, same_content
 from dirsync.core.events import Emit, EventName
 from dirsync.core.paths import RelPath
@@ -49,8 +50,10 @@ class Coordinator:
         self.pair = Pair(self._recorded, lambda path: self.holds.is_frozen(path), self.ready)  # noqa: PLW0108 (made later)
         self.holds = Holds(journal, self.pair, self.replicas, emit, held_bytes_max, self.wake)
         self.conflicts = Conflicts(archive.database, emit)
+        self._telling = Telling(archive, self.pair)
         self.lanes = {
-            role: Lane(role, self.pair, self.conflicts, tally, emit, self.holds.is_held_at, self.wake) for role in Role
+            role: Lane(role, self.pair, self.conflicts, self._telling, tally, emit, self.holds.is_held_at, self.wake)
+            for role in Role
         }
         self.is_in_sync = False
         self.paused: dict[Role, str] = {}
@@ -77,6 +80,7 @@ class Coordinator:
             base.discard(path)
             self._archive.record(path, None)
         self.pair.load(base)
+        await self._telling.load()
         await self.holds.load()
 
     async def run(self) -> None:
@@ -106,6 +110,7 @@ class Coordinator:
     async def first_run(self, role: Role) -> None:
         """Forget the base, durably: another replica plays this role, and nothing that one lacks counts as deleted."""
         self._archive.clear()
+        self._telling.compared()
         self.pair.first_run()
         await self.holds.first_run(role)
         await self._archive.wait_written()
@@ -203,7 +208,7 @@ class Coordinator:
         self.ready.add(role)
         if self.ready == set(Role):
             self._is_comparing = False
-            self.pair.compared()
+            self._telling.compared()
             self.lanes[Role.A].open(self.replicas[Role.A], self.replicas[Role.B])
             self.lanes[Role.B].open(self.replicas[Role.B], self.replicas[Role.A])
             self.pair.dirty |= self.pair.views.open_paths
@@ -321,7 +326,7 @@ class Coordinator:
             looks = await self._looks.look_at_both(is_full=False)
             # What is in sync stays so: deleted after a crash right now, it is a deletion and not a first run.
             await self._archive.wait_written()
-            if not _is_settled(looks):
+            if not is_settled(looks):
                 await asyncio.sleep(_SETTLE_RETRY_SECONDS)
             elif generation == self._generation and self._is_quiet():
                 self._set_in_sync(True)
@@ -335,16 +340,11 @@ class Coordinator:
             await self.until(lambda: self.ready == set(Role))
             looks = await self._looks.look_at_both(is_full)
             is_full = is_full and looks is None
-            if not _is_settled(looks):
+            if not is_settled(looks):
                 await asyncio.sleep(_SETTLE_RETRY_SECONDS)
                 continue
             await self.until(lambda: self._is_quiet() or self.ready != set(Role))
-            if self._is_quiet() and (self.is_in_sync or _is_settled(await self._looks.look_at_both(is_full=False))):
+            if self._is_quiet() and (self.is_in_sync or is_settled(await self._looks.look_at_both(is_full=False))):
                 await self._archive.wait_written()
                 if self._is_quiet():
                     return
-
-
-def _is_settled(looks: list[Look] | None) -> bool:
-    """Return whether both replicas have looked, and neither saw anything that is still being written."""
-    return looks is not None and not any(look.unsettled for look in looks)

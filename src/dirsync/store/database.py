@@ -63,22 +63,27 @@ class Database:
         return cls(directory, connection, lock)
 
     @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
+    def transaction(self, *, is_synced: bool = True) -> Iterator[sqlite3.Connection]:
         """Give the connection to the caller: leaving normally commits durably, leaving by an error changes nothing.
 
-        Waits for its turn. Not to be nested, and what it yields (rows included) is not to be used afterwards.
-        Raises StateError where SQLite fails.
+        What is not synced survives the end of the process at any instruction, but a power cut only once something
+        later was synced. Waits for its turn. Not to be nested, and what it yields (rows included) is not to be used
+        afterwards. Raises StateError where SQLite fails.
         """
         with self._turn, _errors_mapped(self.directory):
             if not self._is_open:
                 raise StateError(f"the state in {self.directory} is closed already")
             assert not self._connection.in_transaction, "transactions are not nested"
-            self._connection.execute("BEGIN IMMEDIATE")
+            if not is_synced:
+                self._connection.execute("PRAGMA synchronous = NORMAL")
             try:
+                self._connection.execute("BEGIN IMMEDIATE")
                 yield self._connection
                 self._connection.execute("COMMIT")
             finally:
                 _roll_back_unfinished(self._connection)
+                if not is_synced:
+                    self._connection.execute("PRAGMA synchronous = FULL")
 
     def close(self) -> None:
         """Fold the log into the database and let the next server in. Once closed, closing again does nothing.
