@@ -5,9 +5,11 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from dirsync.core.entry import Role
+from dirsync.core.entry import Directory, Role
 from dirsync.core.events import Event, EventName
-from dirsync.core.reports import Back, ContentAt, Lost
+from dirsync.core.paths import RelPath
+from dirsync.core.plan import Action
+from dirsync.core.reports import Back, ContentAt, Lost, Step
 from dirsync.errors import Refusal, RemoteProtocolError, RootLost, Unreachable
 from dirsync.limits import CHUNK_BYTES, INLINE_BYTES_MAX
 from dirsync.net.connection import REQUESTS_MAX
@@ -448,3 +450,19 @@ async def test_what_is_said_of_an_upload_is_what_has_arrived(site):
     assert await putting
     assert told == sorted(told)
     assert told[-1] == len(LARGE)
+
+
+OLD, NEW = RelPath(b"old"), RelPath(b"new")
+
+
+@pytest.mark.parametrize(
+    "action",
+    [
+        Action(NEW, None, file_of(b"x"), renamed_from=OLD),
+        Action(NEW, None, None, renamed_from=OLD, expected_source=file_of(b"x")),
+        Action(NEW, None, Directory(0o755), renamed_from=OLD, expected_source=file_of(b"x")),
+    ],
+)
+async def test_a_rename_of_what_is_no_file_is_refused(site, action):
+    with pytest.raises(Refusal, match="only a file is renamed"):
+        await site.replica.apply([Step(action)])

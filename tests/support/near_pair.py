@@ -42,12 +42,15 @@ class _Server:
         self.tasks.append(asyncio.create_task(work, name=name))
 
     async def end(self):
-        if self.coordinator is not None:
-            self.tasks += [*self.coordinator.holds._carried, *self.coordinator.holds._telling]
-        for task in self.tasks:
+        # What a request began is carried through, and may be done by now; the others work until they are ended.
+        carried = [*self.coordinator.holds._carried, *self.coordinator.holds._telling] if self.coordinator else []
+        for task in (*self.tasks, *carried):
             task.cancel()
         for ended in await asyncio.gather(*self.tasks, return_exceptions=True):
             assert isinstance(ended, asyncio.CancelledError | DirsyncError), ended
+        for ended in await asyncio.gather(*carried, return_exceptions=True):
+            is_failed = isinstance(ended, BaseException)
+            assert not is_failed or isinstance(ended, asyncio.CancelledError | DirsyncError), ended
         await self.exit.aclose()
 
 

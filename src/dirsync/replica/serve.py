@@ -9,7 +9,9 @@ from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Sequence
 from typing import TypeVar
 
 from dirsync.core.chunks import Manifest, Piece, size_of_piece
+from dirsync.core.entry import File
 from dirsync.core.inventory import BUCKETS, Row, digests_of, into_buckets
+from dirsync.core.plan import Action
 from dirsync.core.reports import Back, Report
 from dirsync.errors import DirsyncError, ProtocolError, Refusal, Unreachable
 from dirsync.limits import BATCH_BYTES_MAX, CHUNK_BYTES, INLINE_BYTES_MAX
@@ -144,6 +146,8 @@ class ReplicaServer:
     async def _change(self, request: Message) -> Message:
         match request:
             case ApplyRequest():
+                if not all(_is_possible(step.action) for step in request.steps):
+                    raise Refusal("only a file is renamed, and it is a file afterwards")
                 return ApplyReply(tuple(await self._complete(self._replica.apply(request.steps))))
             case RestoreRequest():
                 return RestoreReply(await self._complete(self._replica.restore(request.version)))
@@ -239,6 +243,10 @@ class ReplicaServer:
                     return
             self._in_hand = ()
             self._in_hand = await self._replica.reports()
+
+
+def _is_possible(action: Action) -> bool:
+    return action.renamed_from is None or (action.expected_source is not None and isinstance(action.intended, File))
 
 
 async def _send_rows(rows: Sequence[Row], incoming: Incoming) -> None:
