@@ -49,6 +49,8 @@ SHUTDOWN_SECONDS = 1.5
 
 VANISH_GRACE_SECONDS = 0.02
 """A name that vanished is looked at again after this: programs that save by renaming put it back within it."""
+VANISH_WALK_SECONDS_MAX = 1.0
+"""How much longer it may turn up in a directory that is being walked through: a renamed one, for all that is known."""
 UNSETTLED_QUIET_SECONDS = 1.0
 """A file that stays open for writing, but quiet this long, is taken as it is."""
 UNSETTLED_SAMPLE_SECONDS = 3.0

@@ -2,13 +2,15 @@
 
 import asyncio
 import os
+import threading
 
 from dirsync.core.entry import Directory, File, Problem, Symlink
 from dirsync.core.events import EventName
 from dirsync.core.reports import HeldName
 from dirsync.disk.probe import probe
 from dirsync.errors import DiskError
-from dirsync.replica import looking
+from dirsync.limits import VANISH_GRACE_SECONDS
+from dirsync.replica import concluding, looking, settling
 from tests.replica.local_ground import local_ground, rel
 
 
@@ -86,6 +88,33 @@ async def test_a_renamed_directory_is_one_report(tmp_path):
         come = {change.path for change in changes if change.found is not None}
         assert len(gone) == len(come) == 602
         assert {path.replace(b"d/", b"e/", 1) for path in gone - {rel("d")}} == come - {rel("e")}
+
+
+async def test_a_directory_renamed_while_the_disk_is_slow_is_renamed_all_the_same(tmp_path, monkeypatch):
+    """What is in it counts as gone only once the directory of the new name was walked through."""
+    walking, go_on, scan = threading.Event(), threading.Event(), settling.scan
+
+    def slow_scan(*what):
+        walking.set()
+        assert go_on.wait(60)
+        return scan(*what)
+
+    monkeypatch.setattr(concluding, "VANISH_WALK_SECONDS_MAX", 60)
+    async with local_ground(tmp_path, is_started=False) as ground:
+        for number in range(20):
+            ground.write(f"d/f{number}", b"%d" % number)
+            os.utime(ground.path(f"d/f{number}"), ns=(10**18, 10**18))
+        await ground.snapshot()
+        with monkeypatch.context() as patched:
+            patched.setattr(settling, "scan", slow_scan)
+            os.rename(ground.path("d"), ground.path("e"))
+            await asyncio.to_thread(walking.wait, 60)
+            await asyncio.sleep(10 * VANISH_GRACE_SECONDS)
+        go_on.set()
+        changes = await ground.drain()
+        assert {change.path for change in changes if change.found is None} >= {rel(f"d/f{n}") for n in range(20)}
+        come = [change for change in changes if isinstance(change.found, File)]
+        assert [change.content for change in come] == [None] * 20
 
 
 async def test_a_tree_moved_in_and_one_removed(tmp_path):

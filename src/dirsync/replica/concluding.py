@@ -14,6 +14,7 @@ from dirsync.core.paths import RelPath
 from dirsync.core.reports import Change
 from dirsync.disk.probe import Gone, Settled, Unsettled
 from dirsync.errors import StateError
+from dirsync.limits import VANISH_WALK_SECONDS_MAX
 from dirsync.replica.capturing import HeldStates
 from dirsync.replica.looking import Ask, Capture, Large, Moved, NoRoom, NotYet, Outcome
 from dirsync.replica.oddities import Oddities
@@ -102,8 +103,7 @@ class Conclusions:
         item = self._pending.item(path)
         if isinstance(outcome, Moved):
             due = self.vanished.due(outcome.source)
-            if due is not None and due > _now():
-                self._pending.repeat(path, due)
+            if due is not None and self._is_awaited(path, due):
                 return
             outcome = outcome.settled
         match outcome:
@@ -182,8 +182,7 @@ class Conclusions:
             due = self.vanished.add(path, known, now)
             if known is not None and isinstance(known.entry, Directory):
                 self._children_vanish(path, due, now, item.round)
-        if now < due:
-            self._pending.repeat(path, due)
+        if self._is_awaited(path, due):
             return
         self.vanished.discard(path)
         self._unconfirmed.discard(path)
@@ -197,6 +196,19 @@ class Conclusions:
             return
         self._announce(path, None if known is None else known.entry, None, item)
         self._pending.resolve(path)
+
+    def _is_awaited(self, path: RelPath, due: float) -> bool:
+        """Return whether something that vanished may still turn up, and see to another look at this path then.
+
+        A directory that was renamed is found by a walk: what it found is looked at before anything is believed gone.
+        """
+        if _now() < due:
+            self._pending.repeat(path, due)
+            return True
+        if self._pending.is_walking and _now() < due + VANISH_WALK_SECONDS_MAX:
+            self._pending.repeat_after_walks(path, due + VANISH_WALK_SECONDS_MAX)
+            return True
+        return False
 
     def _take_unsettled(self, path: RelPath, found: Unsettled, now: float) -> None:
         self.vanished.discard(path)

@@ -52,6 +52,10 @@ class Pending:
         self._parked: set[RelPath] = set()
         self._rounds: dict[int, int] = {}
         self._round = 0
+        self._walks = 0
+        self._walked: set[RelPath] = set()
+        """What walks found and nobody has looked at yet."""
+        self._after_walks: set[RelPath] = set()
 
     def __len__(self) -> int:
         return len(self._items)
@@ -66,20 +70,28 @@ class Pending:
         """The round of the oldest hint that was not looked at yet; beyond every round where there is none."""
         return min(self._rounds, default=self._round + 1)
 
+    @property
+    def is_walking(self) -> bool:
+        """Whether a walk through a directory is under way, or something that it found was not looked at yet."""
+        return bool(self._walks or self._walked)
+
     def next_round(self) -> int:
         """Begin a new round of hints and return the one that ends with it."""
         self._round += 1
         return self._round - 1
 
-    def begin_work(self, number: int | None = None) -> int:
-        """Count some work (a walk) as pending in this round, else in the present one; end it with `end_work`."""
+    def begin_walk(self, number: int | None = None) -> int:
+        """Count a walk as pending in this round, else in the present one; end it with `end_walk`."""
         number = self._round if number is None else number
         self._count(number, 1)
+        self._walks += 1
         return number
 
-    def end_work(self, number: int) -> None:
-        """End what `begin_work` began."""
+    def end_walk(self, number: int) -> None:
+        """End what `begin_walk` began."""
         self._count(number, -1)
+        self._walks -= 1
+        self._release_after_walks()
 
     def hint(self, path: RelPath, now: float, lead: Lead = Lead.HINT, number: int | None = None) -> None:
         """Take note that a path may have changed. `number` is the round of what led to it, else the present one."""
@@ -93,6 +105,8 @@ class Pending:
         item = self._items.get(path)
         if item is None:
             self._items[path] = self._new_item(now, lead, number)
+            if lead is Lead.WALK:
+                self._walked.add(path)
         else:
             self._items[path] = self._joined(item, lead, number)
         self._due.pop(path, None)
@@ -150,6 +164,7 @@ class Pending:
     def resolve(self, path: RelPath) -> None:
         """End the look: the path is settled, unless it was hinted at meanwhile. Nothing where no look is under way."""
         look = self._looks.pop(path, None)
+        self.looked(path)
         if look is None:
             return  # everything was forgotten since, and what waits now was hinted at after that
         item = self._items.pop(path, None)
@@ -162,6 +177,7 @@ class Pending:
     def repeat(self, path: RelPath, due: float | None = None) -> None:
         """End the look without an answer: the path stays pending, to be looked at now or when it is due."""
         look = self._looks.pop(path, None)
+        self.looked(path)
         if look is not None and look.again is not None:
             self._count(look.again.round, -1)
             due = None
@@ -171,6 +187,17 @@ class Pending:
             self._make_dirty(path)
         else:
             self._set_timer(path, due)
+
+    def repeat_after_walks(self, path: RelPath, due: float) -> None:
+        """End the look without an answer: to be looked at again when no walk is under way, at the latest when due."""
+        self.repeat(path, due)
+        if self.is_walking and path in self._due:
+            self._after_walks.add(path)
+
+    def looked(self, path: RelPath) -> None:
+        """Take note that a path was looked at, whatever it was found to be."""
+        self._walked.discard(path)
+        self._release_after_walks()
 
     def park(self, paths: Iterable[RelPath]) -> None:
         """Leave paths alone: an apply works on them. What is being looked at counts for nothing."""
@@ -197,6 +224,9 @@ class Pending:
         self._found.clear()
         self._timers.clear()
         self._rounds.clear()
+        self._walks = 0
+        self._walked.clear()
+        self._after_walks.clear()
 
     def _new_item(self, now: float, lead: Lead, number: int | None = None) -> Item:
         number = self._round if number is None else number
@@ -224,6 +254,12 @@ class Pending:
     def _make_dirty(self, path: RelPath) -> None:
         if path not in self._parked:
             self._dirty[path] = None
+
+    def _release_after_walks(self) -> None:
+        if self._after_walks and not self.is_walking:
+            for path in self._after_walks & self._due.keys():
+                self._set_timer(path, 0.0)  # all of them fall due together
+            self._after_walks.clear()
 
     def _set_timer(self, path: RelPath, due: float) -> None:
         self._due[path] = due

@@ -57,9 +57,9 @@ class Settling:
         """Have everything in a directory compared, as part of the round that led to it (else of the present one)."""
         before = self._trees.get(path)
         if before is None or (number is not None and number < before):
-            self._trees[path] = self._pending.begin_work(number)
+            self._trees[path] = self._pending.begin_walk(number)
             if before is not None:
-                self._pending.end_work(before)
+                self._pending.end_walk(before)
         self._wake.set()
 
     def _hint_after(self, paths: Iterable[RelPath], number: int | None) -> None:
@@ -168,7 +168,7 @@ class Settling:
             self._slots += 1
             if generation == self._generation:
                 for number in trees.values():
-                    self._pending.end_work(number)
+                    self._pending.end_walk(number)
                 self._release_waiters()
             self._wake.set()
 
@@ -198,6 +198,7 @@ class Settling:
             if generation != self._generation:
                 return  # the root was lost while one of them was recorded
             if isinstance(outcome, Large):
+                self._pending.looked(ask.path)
                 jobs.create_task(self._large(ask), name="look at a large file")
             else:
                 await self.conclusions.conclude(ask, outcome)
