@@ -19,7 +19,7 @@ from dirsync.core.entry import File, Role
 from dirsync.core.events import EventName
 from dirsync.core.fingerprint import Fingerprint, Known
 from dirsync.core.plan import Action
-from dirsync.core.reports import Applied, Failed, Step
+from dirsync.core.reports import Applied, ContentOfVersion, Failed, Step
 from dirsync.core.versions import Why
 from dirsync.disk.kept import KeptArea, path_hash
 from dirsync.disk.reading import digest_of
@@ -371,6 +371,20 @@ async def test_what_a_program_still_wrote_to_a_kept_file_is_what_is_restored(tmp
         assert restored.entry.size == 22
         assert (await kept_at(ground, "f"))[-1][1] == restored.entry
         assert ground.of(EventName.ERROR) == []
+
+
+async def test_what_a_program_still_wrote_to_a_kept_file_is_in_its_history_and_supplied(tmp_path):
+    async with local_ground(tmp_path) as ground:
+        await ground.replica.apply([add("f", b"old")])
+        step = Step(Action(rel("f"), a_file(b"old"), a_file(b"new", 2 * 10**18)), b"new")
+        await ground.replica.apply([step])
+        (file,) = (tmp_path / "state" / "versions").iterdir()
+        with file.open("ab") as writer:
+            writer.write(b" and what was added")
+        (version,) = await ground.replica.history(rel("f"))
+        assert version.entry.size == 22
+        supplied = [chunk async for chunk in ground.replica.supply(ContentOfVersion(version.id, version.entry), 0)]
+        assert b"".join(supplied) == b"old and what was added"
 
 
 async def test_what_was_rewritten_behind_its_stat_before_it_was_kept_is_restored_as_it_is(tmp_path):

@@ -110,13 +110,27 @@ class Versions:
         return VersionRow(number, kept.path, kept.entry, kept_ns, kept.why, kept.file)
 
     async def history(self, path: RelPath) -> Sequence[Version]:
-        """Return the kept versions of a path, newest first."""
+        """Return the kept versions of a path, newest first, as their files are now.
+
+        A program that still had one open may have written to it since it was set aside.
+        """
 
         def read() -> list[VersionRow]:
             with self._site.database.transaction() as connection:
                 return version_rows.of_path(connection, path)
 
-        return [self._version(row) for row in await self._site.threads.record(read)]
+        rows = await self._site.threads.record(read)
+        entries = await self._site.threads.bulk(lambda: [self._present(row) for row in rows])
+        for row, entry in zip(rows, entries, strict=True):
+            if entry != row.entry:
+                await self._site.threads.record(partial(self._correct, row.number, entry))
+        return [self._version(replace(row, entry=entry)) for row, entry in zip(rows, entries, strict=True)]
+
+    def _present(self, row: VersionRow) -> Entry:
+        try:
+            return self._site.kept.second_look(row.file, row.entry)
+        except OSError:
+            return row.entry  # whoever reads it is told why it cannot be read
 
     async def get(self, version: str) -> tuple[Version, str]:
         """Return a version and its file. Raises Refusal where there is no such one here."""
