@@ -2,16 +2,24 @@
 
 import asyncio
 import os
+import sys
 import threading
+from dataclasses import replace
+
+import pytest
 
 from dirsync.core.entry import Directory, File, Problem, Symlink
 from dirsync.core.events import EventName
 from dirsync.core.reports import HeldName
+from dirsync.disk import guard, metadata, root, steps, swap
+from dirsync.disk import probe as probing
 from dirsync.disk.probe import probe
+from dirsync.disk.reading import digest_of
 from dirsync.errors import DiskError
 from dirsync.limits import VANISH_GRACE_SECONDS
 from dirsync.replica import concluding, looking, settling
 from tests.replica.local_ground import local_ground, rel
+from tests.replica.test_local_apply import add
 
 
 async def test_snapshot_holds_everything(tmp_path):
@@ -115,6 +123,29 @@ async def test_a_directory_renamed_while_the_disk_is_slow_is_renamed_all_the_sam
         assert {change.path for change in changes if change.found is None} >= {rel(f"d/f{n}") for n in range(20)}
         come = [change for change in changes if isinstance(change.found, File)]
         assert [change.content for change in come] == [None] * 20
+
+
+async def test_a_rewrite_of_what_was_just_put_there_is_seen_although_no_stamp_tells(tmp_path, monkeypatch):
+    """In one tick of the kernel's clock, as long as before, with its time put back. Here a tick lasts a minute."""
+    if not sys.platform.startswith("linux"):
+        pytest.skip("needs inotify")
+    minute, exact = 60 * 10**9, root.fingerprint_of
+
+    def coarse(status):
+        found = exact(status)
+        return replace(found, ctime_ns=found.ctime_ns // minute * minute)
+
+    for module in (guard, looking, metadata, probing, steps, swap):
+        monkeypatch.setattr(module, "fingerprint_of", coarse)
+    monkeypatch.setattr(concluding, "_JUST_NOW_NANOSECONDS", 2 * minute)
+    async with local_ground(tmp_path) as ground:
+        await ground.replica.apply([add("f", b"given")])
+        status = os.stat(ground.path("f"))
+        ground.write("f", b"other")
+        os.utime(ground.path("f"), ns=(status.st_atime_ns, status.st_mtime_ns))
+        change = await ground.until("f", File)
+        assert change.found.digest == digest_of(b"other")
+        assert change.found.mtime_ns == status.st_mtime_ns
 
 
 async def test_a_tree_moved_in_and_one_removed(tmp_path):

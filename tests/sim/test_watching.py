@@ -31,6 +31,7 @@ class Watched:
         result = Hints()
         for hints in self.said:
             result.paths |= hints.paths
+            result.written |= hints.written
             result.trees |= hints.trees
             result.marks |= hints.marks
             result.is_scan_needed |= hints.is_scan_needed
@@ -55,7 +56,7 @@ async def test_changes_are_hinted_at(disk, machine):
     person.write(b"new/h", b"1")
     watched.watcher.mark(b"m")
     hints = await watched.hints()
-    assert hints == Hints({b"f", b"old/g", b"new"}, {b"new"}, {b"m"})
+    assert hints == Hints({b"f", b"old/g", b"new"}, {b"new"}, {b"m"}, written={b"f", b"old/g"})
     person.write(b"new/h", b"2")
     assert (await watched.hints()).paths == {b"new/h"}
 

@@ -16,6 +16,7 @@ from tests.sim.calls import SimOS
 from tests.sim.disk import running
 
 _MADE = ("create", "moved_to")
+_WRITTEN = ("modify", "close_write")
 
 
 @dataclass(slots=True)
@@ -189,6 +190,8 @@ class _Watcher:
             return
         path = above + b"/" + name if above else name
         hints.paths.add(path)
+        if kind in _WRITTEN:
+            hints.written.add(path)
         if kind in _MADE and node.children is not None and node.links:
             self._paths[node] = path
             self._watch_below(node, path)

@@ -11,15 +11,17 @@ from dataclasses import dataclass, field
 class Hints:
     """Places to look at. Names are bytes relative to the watched directory, unchecked; b"" is the directory itself.
 
-    `trees` are directories that appeared: what lies in them may have come before anybody watched. `marks` are the
-    watcher's own marks that came by, which proves that everything before them has been reported. `is_scan_needed`
-    says that something may have been missed anywhere.
+    `written` are those of the paths that a program wrote to in place, as far as the watcher can tell. `trees` are
+    directories that appeared: what lies in them may have come before anybody watched. `marks` are the watcher's own
+    marks that came by, which proves that everything before them has been reported. `is_scan_needed` says that something
+    may have been missed anywhere.
     """
 
     paths: set[bytes] = field(default_factory=set)
     trees: set[bytes] = field(default_factory=set)
     marks: set[bytes] = field(default_factory=set)
     is_scan_needed: bool = False
+    written: set[bytes] = field(default_factory=set)
 
     def __bool__(self) -> bool:
         return bool(self.paths or self.trees or self.marks or self.is_scan_needed)

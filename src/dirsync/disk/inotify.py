@@ -143,7 +143,9 @@ class InotifySource:
 
     def _take_name(self, path: RelPath, mask: int, hints: Hints) -> None:
         hints.paths.add(path)
-        if mask & IN_ISDIR and mask & IN_MOVED_FROM:
+        if mask & (IN_MODIFY | IN_CLOSE_WRITE):
+            hints.written.add(path)
+        elif mask & IN_ISDIR and mask & IN_MOVED_FROM:
             self._unwatch(path)
         elif mask & IN_ISDIR and mask & (IN_CREATE | IN_MOVED_TO):
             self._watch(path)

@@ -5,6 +5,7 @@ and reads nothing itself; where to look next is only asked for.
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable
 
 from dirsync.core.entry import Directory, Entry, File, Observed, Problem, Untracked, change_kind, size_of
@@ -25,6 +26,8 @@ from dirsync.replica.vanishing import VanishedPaths
 
 _CONFIRM_SECONDS = 0.25
 """A digest that was taken over from a renamed file is read again after this."""
+_JUST_NOW_NANOSECONDS = 5_000_000_000
+"""How old a change may be when the hint at what followed it in the same tick of the clock comes."""
 
 
 class Conclusions:
@@ -64,6 +67,17 @@ class Conclusions:
         is_forced, quiet = self.unsettled.is_to_be_sampled(path, _now()), self.unsettled.quiet_state(path, _now())
         return Ask(path, known, is_forced, must_read, capture, quiet)
 
+    def doubt(self, paths: Iterable[RelPath]) -> None:
+        """Have these read when they are looked at, if they were put in place just now, or are being: a program wrote.
+
+        Within one tick of the kernel's clock it may have put the time back, so that no stamp tells.
+        """
+        oldest_ns = time.time_ns() - _JUST_NOW_NANOSECONDS
+        for path in paths:
+            known = self._site.index.get(path)
+            if self._pending.is_parked(path) or (known is not None and known.fingerprint.ctime_ns > oldest_ns):
+                self._unconfirmed.add(path)
+
     def tell(self, paths: Iterable[RelPath]) -> None:
         """Report what stands at these paths when they were looked at, even if it is not new."""
         self._untold.update(paths)
@@ -96,7 +110,8 @@ class Conclusions:
         """Draw the conclusion of one look."""
         path = ask.path
         capture = self._captures.pop(path, None)
-        if self._pending.is_stale(path) or isinstance(outcome, NotYet | Large):
+        is_doubted = isinstance(outcome, Settled) and path in self._unconfirmed and not ask.must_read
+        if self._pending.is_stale(path) or is_doubted or isinstance(outcome, NotYet | Large):
             self._drop(capture)
             self._pending.repeat(path)
             return

@@ -154,7 +154,7 @@ def _probe(parents: Parents, ask: Ask, is_content_wanted: bool) -> Probe | NoRoo
 
 def _probe_held(parents: Parents, ask: Ask, capture: Capture) -> Probe | NoRoom:
     present = _status(parents, ask.path)
-    is_last = ask.known is not None and ask.known.entry == capture.last
+    is_last = ask.known is not None and ask.known.entry == capture.last and not ask.must_read
     if is_last and ask.known is not None and present is not None and ask.known.is_proven_by(present):
         return Settled(ask.known.entry, ask.known.fingerprint, ask.known.looked_ns, None, is_confirmed=True)
     if present is not None and stat.S_ISREG(present.mode) and present.size > capture.room:

@@ -199,6 +199,10 @@ class Pending:
         self._walked.discard(path)
         self._release_after_walks()
 
+    def is_parked(self, path: RelPath) -> bool:
+        """Return whether an apply works on the path."""
+        return path in self._parked
+
     def park(self, paths: Iterable[RelPath]) -> None:
         """Leave paths alone: an apply works on them. What is being looked at counts for nothing."""
         for path in paths:

@@ -120,6 +120,7 @@ class Watching:
         if b"" in hints.paths:
             self._on_doubt()
         paths = [path for raw in hints.paths if (path := _parsed(raw)) is not None]
+        self._settling.conclusions.doubt(path for raw in hints.written if (path := _parsed(raw)) is not None)
         hidden = set(self._site.rules.hidden_among((path, None) for path in paths))
         self._settling.hint([path for path in paths if path not in hidden] if hidden else paths)
         for raw in hints.trees:
