@@ -155,10 +155,14 @@ def test_a_program_that_writes_through_a_mapping(gaps: Pair, role: str) -> None:
     arrives(gaps, root)
     before = found_by_scan(gaps, role)
     with open(root / "mapped", "r+b") as stream, mmap.mmap(stream.fileno(), 0) as view:
-        gaps.running[role].wait_event("detected", path="mapped")
-        view[:3] = b"NEW"
-        view.flush()
-        wait_until(lambda: (far / "mapped").read_bytes() == b"NEW content", "a scan", SCAN_SECONDS_MAX)
+        # On a busy machine a late hint at what was written before may lead to the first of these; not to all.
+        for text in (b"NEW", b"ODD", b"BIG"):
+            view[:3] = text
+            view.flush()
+            new = text + b" content"
+            wait_until(lambda new=new: (far / "mapped").read_bytes() == new, "a scan", SCAN_SECONDS_MAX)
+            if found_by_scan(gaps, role) > before:
+                break
         assert found_by_scan(gaps, role) > before
     arrives(gaps, root)
 
