@@ -22,7 +22,7 @@ from dirsync.disk.steps import Stepper
 from dirsync.replica.capturing import HeldStates
 from dirsync.replica.ignoring import IgnoreRules
 from dirsync.replica.outbox import Outbox
-from dirsync.replica.pending import Pending
+from dirsync.replica.pending import Lead, Pending
 from dirsync.replica.unsettled import UnsettledPaths
 from dirsync.store import capture_rows, held_names
 from dirsync.store.database import Database
@@ -95,6 +95,33 @@ def test_what_falls_due_together_is_taken_together():
     assert pending.take(4, 4.9) == [A]
     assert pending.next_due() == 5.0
     assert pending.take(4, 5.0) == names
+
+
+def test_what_waits_for_walks_is_looked_at_together_once_all_they_found_was_looked_at():
+    pending = Pending()
+    pending.hint(A, 0.0)
+    pending.hint(B, 0.0)
+    pending.take(2, 0.0)
+    number = pending.begin_walk()
+    for path in (A, B):
+        pending.repeat_after_walks(path, 5.0)
+    pending.hint(C, 0.0, Lead.WALK, number)
+    pending.end_walk(number)
+    assert pending.is_walking
+    assert pending.take(4, 4.0) == [C]
+    pending.repeat(C, 4.5)
+    assert not pending.is_walking
+    assert set(pending.take(4, 4.0)) == {A, B}
+
+
+def test_what_waits_for_walks_waits_no_longer_than_it_is_told():
+    pending = Pending()
+    pending.hint(A, 0.0)
+    pending.take(1, 0.0)
+    pending.begin_walk()
+    pending.repeat_after_walks(A, 5.0)
+    assert pending.take(1, 4.9) == []
+    assert pending.take(1, 5.0) == [A]
 
 
 def test_what_is_only_looked_at_later_holds_nobody_up():
