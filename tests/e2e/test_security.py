@@ -57,7 +57,8 @@ def _is_beat(envelope: object) -> bool:
 @contextmanager
 def strangers(*servers: Server) -> Iterator[list[socket.socket]]:
     """Many connections to each server that say nothing."""
-    connected = [socket.create_connection(place_of(server), 10) for server in servers for _ in range(STRANGERS)]
+    places = [place_of(server) for server in servers]
+    connected = [socket.create_connection(place, 10) for place in places for _ in range(STRANGERS)]
     try:
         yield connected
     finally:

@@ -114,6 +114,18 @@ def test_what_waits_for_walks_is_looked_at_together_once_all_they_found_was_look
     assert set(pending.take(4, 4.0)) == {A, B}
 
 
+def test_what_waits_for_walks_does_not_wait_for_itself():
+    pending = Pending()
+    number = pending.begin_walk()
+    for path in (A, B):
+        pending.hint(path, 0.0, Lead.WALK, number)
+    pending.end_walk(number)
+    assert set(pending.take(2, 0.0)) == {A, B}
+    for path in (A, B):
+        pending.repeat_after_walks(path, 5.0)
+    assert set(pending.take(2, 1.0)) == {A, B}
+
+
 def test_what_waits_for_walks_waits_no_longer_than_it_is_told():
     pending = Pending()
     pending.hint(A, 0.0)

@@ -116,16 +116,15 @@ MUTANTS = (
         "database commits not synced",
         "dirsync.store.database",
         "synchronous = FULL",
-        "synchronous = NORMAL",
+        "synchronous = OFF",
         needs=_has_power_cuts,
     ),
     Mutant(
         "no transactions",
         "dirsync.store.database",
-        '            self._connection.execute("BEGIN IMMEDIATE")\n'
-        "            try:\n                yield self._connection\n"
+        '                self._connection.execute("BEGIN IMMEDIATE")\n                yield self._connection\n'
         '                self._connection.execute("COMMIT")\n',
-        "            try:\n                yield self._connection\n",
+        "                yield self._connection\n",
         needs=_has_deaths,
     ),
     # Guards
@@ -215,7 +214,7 @@ MUTANTS = (
     Mutant(
         "planned steps applied to locked names",
         "dirsync.coordinator.lane",
-        "        steps = [step for step in steps if not any(self._is_held(self._role, p) for p in _paths(step.action))]\n",  # noqa: E501
+        "if not any(self._is_held(self._role, p) for p in _paths(step.action))",
         "",
     ),
     Mutant(

@@ -177,22 +177,20 @@ class Pending:
     def repeat(self, path: RelPath, due: float | None = None) -> None:
         """End the look without an answer: the path stays pending, to be looked at now or when it is due."""
         look = self._looks.pop(path, None)
-        self.looked(path)
         if look is not None and look.again is not None:
             self._count(look.again.round, -1)
             due = None
-        if path not in self._items:
-            return
-        if due is None:
-            self._make_dirty(path)
-        else:
-            self._set_timer(path, due)
+        if path in self._items:
+            if due is None:
+                self._make_dirty(path)
+            else:
+                self._set_timer(path, due)
+        self.looked(path)
 
     def repeat_after_walks(self, path: RelPath, due: float) -> None:
         """End the look without an answer: to be looked at again when no walk is under way, at the latest when due."""
+        self._after_walks.add(path)  # before: what is looked at last is not to wait for itself
         self.repeat(path, due)
-        if self.is_walking and path in self._due:
-            self._after_walks.add(path)
 
     def looked(self, path: RelPath) -> None:
         """Take note that a path was looked at, whatever it was found to be."""

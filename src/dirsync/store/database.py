@@ -24,8 +24,10 @@ _BUSY_SECONDS = 5.0
 """Nobody else uses it while a server does; somebody may be looking at it with SQLite's own tools when one starts."""
 _WAL_BYTES_MAX = 64 * 1024 * 1024
 """What the log is cut down to after a very large transaction."""
+_SYNCED = "PRAGMA synchronous = FULL"
+_NOT_SYNCED = "PRAGMA synchronous = NORMAL"
 _PRAGMAS = (
-    "PRAGMA synchronous = FULL",
+    _SYNCED,
     "PRAGMA fullfsync = ON",
     "PRAGMA foreign_keys = ON",
     "PRAGMA trusted_schema = OFF",
@@ -75,7 +77,7 @@ class Database:
                 raise StateError(f"the state in {self.directory} is closed already")
             assert not self._connection.in_transaction, "transactions are not nested"
             if not is_synced:
-                self._connection.execute("PRAGMA synchronous = NORMAL")
+                self._connection.execute(_NOT_SYNCED)
             try:
                 self._connection.execute("BEGIN IMMEDIATE")
                 yield self._connection
@@ -83,7 +85,7 @@ class Database:
             finally:
                 _roll_back_unfinished(self._connection)
                 if not is_synced:
-                    self._connection.execute("PRAGMA synchronous = FULL")
+                    self._connection.execute(_SYNCED)
 
     def close(self) -> None:
         """Fold the log into the database and let the next server in. Once closed, closing again does nothing.
