@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from dirsync.core.entry import Role
-from dirsync.errors import Unreachable
+from dirsync.errors import StateError, Unreachable
 from dirsync.store import unanswered_rows
 from tests.support.coordinated import World
 from tests.support.trees import at
@@ -131,3 +131,16 @@ async def test_another_replica_was_told_nothing(tmp_path):
         assert noted(again) == []
         await again.start()
         assert again.a.read(X) == b"journal"
+
+
+@in_virtual_time
+async def test_nothing_waits_for_a_note_that_cannot_be_made(tmp_path):
+    def fail(*_):
+        raise StateError("the disk is full")
+
+    async with World(tmp_path) as world:
+        await world.start()
+        world.archive._note_told = fail
+        world.a.write(X, b"new")
+        await world.settle()
+        assert world.b.read(X) == b"new"
