@@ -184,6 +184,19 @@ async def test_a_lost_root_is_waited_for_without_asking_again_and_again(tmp_path
 
 
 @in_virtual_time
+async def test_what_was_reported_before_the_snapshot_of_a_root_that_is_back_does_not_count(tmp_path):
+    async with World(tmp_path) as world:
+        world.a.write(X, b"x")
+        await world.start()
+        world.b.lose_root("gone")
+        world.b.find_root()
+        world.b._report(Change(X, Problem("it cannot be read")))  # taken together with the root's return
+        await world.until(lambda: world.b.are_reports_taken)
+        await world.settle()
+        assert world.coordinator.pair.views.get(Role.B, X) == world.a._tree[X].entry
+
+
+@in_virtual_time
 async def test_a_root_that_is_lost_at_the_start_is_waited_for(tmp_path):
     async with World(tmp_path) as world:
         world.b._is_lost = True

@@ -24,7 +24,7 @@ from dirsync.core.entry import Entry, Role, same_content
 from dirsync.core.events import Emit, EventName
 from dirsync.core.paths import RelPath
 from dirsync.core.plan import Reason, plan
-from dirsync.core.reports import DROPPED, Back, Change, Look, Lost, Report
+from dirsync.core.reports import DROPPED, Back, Change, Look, Lost, Report, without_superseded
 from dirsync.errors import DirsyncError, RootLost
 from dirsync.limits import BATCH_ACTIONS_MAX
 from dirsync.replica.interface import FullReplica
@@ -125,7 +125,7 @@ class Coordinator:
         try:
             await self._compare(role, replica)
             while True:
-                for report in await replica.reports():
+                for report in without_superseded(await replica.reports()):
                     await self._take_report(role, replica, report)
                 self.wake()
         finally:

@@ -3,6 +3,7 @@
 They are plain values, so they live here, below both the wire that carries them and the replicas that use them.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from dirsync.core.entry import Digest, Entry, File, Observed, Problem
@@ -50,6 +51,16 @@ class Back:
 
 
 Report = Change | Lost | Back
+
+
+def without_superseded(reports: Sequence[Report]) -> Sequence[Report]:
+    """Return the reports without the changes that came beside the word that the root is back.
+
+    The snapshot that is taken then is newer than they are; captures are reported again after it.
+    """
+    if not any(isinstance(report, Back) for report in reports):
+        return reports
+    return [report for report in reports if not isinstance(report, Change)]
 
 
 @dataclass(frozen=True, slots=True)
