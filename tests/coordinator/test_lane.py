@@ -119,6 +119,24 @@ class TestFailures:
             assert not world.said(EventName.ERROR)
             assert not world.a.fetched
 
+    @in_virtual_time
+    async def test_what_a_refusal_found_does_not_count_where_a_later_report_came_before_it(self, tmp_path):
+        async with World(tmp_path) as world:
+            world.b.write(X, b"1")
+            await world.start()
+            world.b._clock_ns += 10**9
+            world.b.gates |= {"reports": asyncio.Event(), "applied": asyncio.Event()}
+            world.b.write(X, b"what the apply finds")
+            world.a.write(X, b"2")
+            await world.until(lambda: world.b.steps_for(X))
+            world.b.write(X, b"what is written after it")
+            for gate in ("reports", "applied"):
+                world.b.gates.pop(gate).set()
+                await asyncio.sleep(1)
+            await world.settle()
+            assert world.a.read(X) == b"what is written after it"
+            assert not world.said(EventName.ERROR)
+
     @pytest.mark.parametrize("method", ["apply", "fetch", "stage", "put", "supply"])
     @pytest.mark.parametrize(
         "error", [Unreachable, RootLost, Refusal, RemoteProtocolError, StateError, DiskError], ids=lambda e: e.__name__

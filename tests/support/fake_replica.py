@@ -300,9 +300,9 @@ class FakeReplica:
         present = self._at(action.path)
         source = self._at(action.renamed_from)
         if present.entry != action.expected:
-            return Refused(present.entry, source.entry)
+            return Refused(present.entry, source.entry, self._serial)
         if action.renamed_from is not None and source.entry != action.expected_source:
-            return Refused(present.entry, source.entry)
+            return Refused(present.entry, source.entry, self._serial)
         if action.intended is None and any(is_below(path, action.path) for path in self._tree):
             return Failed("the directory is not empty")
         if any(not isinstance(self._at(above).entry, Directory) for above in ancestors(action.path)):

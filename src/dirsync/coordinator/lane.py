@@ -241,17 +241,7 @@ class Lane:
                 self._applied(action.path, result.entry, result.serial, now)
                 self._announce(action, result, now - since)
             case Refused():
-                found = {action.path: result.found}
-                if action.renamed_from is not None:
-                    found[action.renamed_from] = result.found_source
-                # Where the plan was overtaken by a report, nobody interfered: the next plan goes by what was reported.
-                is_news = self._is_overtaken(action) or any(
-                    entry != self._pair.views.get(self._role, path) for path, entry in found.items()
-                )
-                for path, entry in found.items():
-                    self._pair.observe(self._role, path, entry, now)
-                if not is_news:
-                    self._fail(action, "what stands at the target is being changed")
+                self._learn_refusal(action, result, now)
             case Missing():
                 if action.path in self._content_wanted:
                     self._content_wanted.discard(action.path)
@@ -262,6 +252,18 @@ class Lane:
                 self._fail(action, result.reason)
             case _:
                 assert_never(result)
+
+    def _learn_refusal(self, action: Action, refused: Refused, now: float) -> None:
+        found = dict(zip(_paths(action), (refused.found, refused.found_source), strict=False))
+        # Where the plan was overtaken by a report, nobody interfered: the next plan goes by what was reported.
+        is_news = self._is_overtaken(action) or any(
+            entry != self._pair.views.get(self._role, path) for path, entry in found.items()
+        )
+        for path, entry in found.items():
+            if self._ages.is_latest(path, refused.serial):
+                self._pair.observe(self._role, path, entry, now)
+        if not is_news:
+            self._fail(action, "what stands at the target is being changed")
 
     def _is_overtaken(self, action: Action) -> bool:
         """Return whether the target is known to hold something else by now than when the action was planned."""

@@ -135,10 +135,14 @@ class Applied:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """Not done: something else than expected stands there. For a rename `found_source` is what stands at its source."""
+    """Not done: something else than expected stands there. For a rename `found_source` is what stands at its source.
+
+    `serial` is as that of Applied.
+    """
 
     found: Observed
     found_source: Observed = None
+    serial: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import os
 import stat
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from dirsync.core.entry import Directory, Entry, File, Symlink
@@ -311,7 +311,9 @@ def _discard(staging: Staging, prepared: Sequence[Prepared]) -> None:
 
 
 def _result(outcome: Done | Refused | Failed, versions: dict[str, str], serial: int) -> Result:
-    if not isinstance(outcome, Done):
+    if isinstance(outcome, Refused):
+        return replace(outcome, serial=serial)
+    if isinstance(outcome, Failed):
         return outcome
     kept = None if outcome.kept is None else versions.get(outcome.kept.file)
     return Applied(outcome.entry, kept, outcome.is_renamed, serial)
