@@ -220,6 +220,7 @@ class World:
         for content in (found.lost | copies) - self._recorded:
             self.ledger.excuse(content, f"not synced before the power cut of {server.name}")
         self.ledger.broken_off.update(self._views[server.name].contents.values())
+        self._removed = {node for node in self._removed if not node.links}  # what was removed may be back
         self.locks.acted(server.name)
         if self._has_true_syncs:
             self.durable.after_cut(server.name)
