@@ -310,6 +310,13 @@ class TestLeftForLater:
         assert made.left == {at("d/f"): Reason.PARENT}
         assert two.disks[Role.B].entries == tree({"d/": {}, "g": "2"})
 
+    def test_locked_name_that_is_a_directory_at_both_sides_holds_up_nothing_in_it(self) -> None:
+        base = tree({"d/": {}})
+        two = pair(base, tree({"d/": {"f": "1"}}), base)
+        made = plan(two.views, [at("d/f")], lambda path: path != at("d"), lambda path: path == at("d"))
+        assert not made.left
+        assert made.actions[Role.B] == [Action(at("d/f"), None, file("1"))]
+
     @pytest.mark.parametrize("role", Role)
     def test_problem(self, role: Role) -> None:
         two = pair(tree({"f": "1", "g": "1"}), tree({"f": "2", "g": "2"}), tree({"f": "3", "g": "1"}))

@@ -68,7 +68,7 @@ def plan(
         if is_free(path):
             _decide(views, path, outcomes, result)
     for path in [p for p, outcome in outcomes.items() if outcome.entry is not None]:
-        if not _keep_parents(views, path, outcomes, is_free, result):
+        if not _keep_parents(views, path, outcomes, is_free, is_held, result):
             result.left[path] = Reason.PARENT
     _keep_sources(views, outcomes, is_held, result)
     for path in sorted(outcomes, key=_depth, reverse=True):
@@ -97,16 +97,21 @@ def _keep_parents(
     path: RelPath,
     outcomes: dict[RelPath, Outcome],
     is_free: Callable[[RelPath], bool],
+    is_held: Callable[[RelPath], bool],
     result: Plan,
 ) -> bool:
-    """Make every directory above a surviving path survive too; False where one of them cannot be touched now."""
+    """Make every directory above a surviving path survive too; False where one of them cannot be touched now.
+
+    A held name is not touched, and need not be where a directory stands at both sides.
+    """
     needed: list[RelPath] = []
     for above in ancestors(path):
         a, b = views.get(Role.A, above), views.get(Role.B, above)
-        if above not in outcomes and is_free(above):
+        if above not in outcomes and (is_free(above) or is_held(above)):
             if isinstance(a, Directory) and isinstance(b, Directory):
                 return True
-            _decide(views, above, outcomes, result)
+            if is_free(above):
+                _decide(views, above, outcomes, result)
         if above not in outcomes:
             # The directories between are left too: they would stand on what cannot be touched.
             result.left.update(dict.fromkeys(needed, Reason.PARENT))
