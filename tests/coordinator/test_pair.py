@@ -149,6 +149,18 @@ def test_nothing_is_remembered_of_a_settled_path(ground, settle):
     assert pair.detected_seconds(X, 9) == 9
 
 
+def test_a_content_is_forgotten_when_another_is_observed_also_without_one(ground):
+    """As a snapshot tells it: its length may be the same."""
+    ground.pair.observe(Role.A, X, file("1"), 1)
+    ground.pair.keep_inline(Role.A, X, b"1")
+    ground.pair.observe(Role.B, X, file("b"), 1)
+    ground.pair.observe(Role.A, X, file("1", mtime_ns=7), 2)
+    assert ground.pair.inline(Role.A, X) == b"1"
+    ground.pair.observe(Role.A, X, file("2"), 3)
+    assert ground.pair.inline(Role.A, X) is None
+    assert ground.pair._inline_bytes == 0
+
+
 def test_inline_contents_are_bounded(ground):
     ground.pair.keep_inline(Role.A, X, b"1" * PENDING_INLINE_BYTES_MAX)
     ground.pair.keep_inline(Role.B, D, b"2")

@@ -20,7 +20,7 @@ from dirsync.coordinator.looks import Looks, is_settled
 from dirsync.coordinator.pair import Pair
 from dirsync.coordinator.tally import Tally
 from dirsync.coordinator.telling import Telling
-from dirsync.core.entry import Entry, Role, same_content
+from dirsync.core.entry import Entry, Role
 from dirsync.core.events import Emit, EventName
 from dirsync.core.paths import RelPath
 from dirsync.core.plan import Reason, plan
@@ -232,11 +232,9 @@ class Coordinator:
             return
         if change.found != self.pair.views.get(role, change.path):
             self.pair.troubles.pop(change.path, None)
-        if change.content is not None:
-            self.pair.keep_inline(role, change.path, change.content)
-        elif not same_content(self.pair.views.get(role, change.path), change.found):
-            self.pair.drop_inline(change.path)
         self.pair.observe(role, change.path, change.found, at)
+        if change.content is not None and self.pair.views.is_open(change.path):
+            self.pair.keep_inline(role, change.path, change.content)
         self.holds.take(role, change, while_apart=Role.B not in self.ready)
         if self.pair.views.is_open(change.path):
             self._set_in_sync(False)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
-from dirsync.core.entry import Digest, Entry, File, Observed, Problem, Role, Symlink, Untracked
+from dirsync.core.entry import Digest, Entry, File, Observed, Problem, Role, Symlink, Untracked, same_content
 from dirsync.core.paths import RelPath, parent
 from dirsync.core.tree import Tree
 from dirsync.core.views import Views
@@ -80,6 +80,8 @@ class Pair:
         views = self.views
         if views.is_unchanged(path, found) and not (self._left or self.troubles or self._inline):
             return
+        if self._inline and not same_content(views.get(role, path), found):
+            self._drop_inline(role, path)
         is_same = found == views.get(role.other, path) and role.other in self._known
         if is_same and not isinstance(found, Untracked | Problem) and not self._is_frozen(path):
             self._agreed(path, found)
@@ -161,7 +163,8 @@ class Pair:
         self.troubles.pop(path, None)
         self._detected.pop(path, None)
         if self._inline:
-            self.drop_inline(path)
+            for role in Role:
+                self._drop_inline(role, path)
 
     def is_agreed_content(self, digest: Digest) -> bool:
         """Return whether both replicas are known to hold this content somewhere."""
@@ -179,20 +182,17 @@ class Pair:
 
     def keep_inline(self, role: Role, path: RelPath, content: bytes) -> None:
         """Keep content that came with a report, within bounds; it is fetched again where it was not kept."""
-        key = (role, path)
-        self._inline_bytes -= len(self._inline.pop(key, b""))
+        self._drop_inline(role, path)
         if self._inline_bytes + len(content) <= PENDING_INLINE_BYTES_MAX:
-            self._inline[key] = content
+            self._inline[role, path] = content
             self._inline_bytes += len(content)
 
     def inline(self, role: Role, path: RelPath) -> bytes | None:
-        """Return content that came with the last report about `path`."""
+        """Return the content of what stands at `path`, if it came with a report and was kept."""
         return self._inline.get((role, path))
 
-    def drop_inline(self, path: RelPath) -> None:
-        """Drop kept content of `path`."""
-        for key in ((Role.A, path), (Role.B, path)):
-            self._inline_bytes -= len(self._inline.pop(key, b""))
+    def _drop_inline(self, role: Role, path: RelPath) -> None:
+        self._inline_bytes -= len(self._inline.pop((role, path), b""))
 
     def detected_seconds(self, path: RelPath, now_seconds: float) -> float:
         """Return when the change that keeps `path` open was first seen; now, where nothing does."""
