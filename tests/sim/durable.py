@@ -52,9 +52,12 @@ class Durable:
                 self._world.violated("durable", text)
                 return
 
-    def relied_on(self, side):
-        """Return the contents that files with rows held when `before_cut` looked: somebody was told of them."""
-        return {self._files(side, area)[name] for area, names in self._whole.items() for name in names}
+    def promised(self, side):
+        """Return the contents that files with rows held when `before_cut` looked, and that nobody may drop any more.
+
+        Captures are no promise: the state may pass as usual after all, or its lock may have ended.
+        """
+        return {self._files(side, area)[name] for area in ("versions", "spool") for name in self._whole[area]}
 
     def _named(self, side):
         database = self._world.servers[side].database

@@ -203,7 +203,7 @@ class World:
         self.power_cuts[server.name] += 1
         if self._has_true_syncs:
             self.durable.before_cut(server.name)
-            self._recorded = self.durable.relied_on(server.name)
+            self._recorded = self.durable.promised(server.name)
 
     @property
     def _has_true_syncs(self):
