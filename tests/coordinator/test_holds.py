@@ -172,6 +172,31 @@ async def test_a_full_disk_in_the_middle_of_anything_kills_no_server(tmp_path, m
         assert applied_contents(world)[-1] == b"1"
 
 
+@in_virtual_time
+async def test_a_lock_is_not_granted_again_before_the_end_of_its_drain_is_durable(tmp_path):
+    """A restart would go on with the drain, in a file that somebody was told is locked."""
+    async with World(tmp_path) as world:
+        await locked(world)
+        await queued(world, b"1")
+        journal = world.coordinator.holds._journal
+        sound, failures = journal.set_draining, [StateError("the disk is full")] * 2
+
+        async def failing(path, is_draining, reason=""):
+            if not is_draining and failures:
+                raise failures.pop()
+            await sound(path, is_draining, reason)
+
+        journal.set_draining = failing
+        world.a.gives(X, Failed("not now"))
+        with pytest.raises(Refusal, match="not now"):
+            await unlock(world)
+        with pytest.raises(StateError):
+            await lock(world)
+        assert [each.hold.is_draining for each in await journal.load()] == [True]
+        assert await lock(world)
+        assert [each.hold.is_draining for each in await journal.load()] == [False]
+
+
 @pytest.mark.parametrize("error", [DiskError, StateError, RemoteProtocolError, Refusal], ids=lambda e: e.__name__)
 @in_virtual_time
 async def test_what_cannot_be_taken_in_holds_up_nothing_else(tmp_path, error):

@@ -71,6 +71,7 @@ class HoldQueue:
         self._applied_count = 0
         self._waiters: list[asyncio.Future[int]] = []
         self._is_ending = False
+        self._is_stop_recorded = True
         self._gone = asyncio.Event()
         # Held over awaits: a durable step and its effect on the hold are one, and belong to this path alone.
         self.mutex = asyncio.Lock()
@@ -140,7 +141,10 @@ class HoldQueue:
         return await waiter
 
     async def lock_again(self) -> bool:
-        """Stop a drain between two updates: what is left stays held. False where the lock had just ended."""
+        """Stop a drain between two updates: what is left stays held. False where the lock had just ended.
+
+        Raises StateError where a stop cannot be made durable: after a restart the drain would go on.
+        """
         self.relocks += 1
         async with self.mutex:
             if self._is_ending:
@@ -149,6 +153,8 @@ class HoldQueue:
             if was_draining:
                 await self._stop("locked again")
                 self._emit(EventName.LOCKED, self.hold.path, {})
+            if not self._is_stop_recorded:
+                await self._record_stop()
         if was_draining:
             await self._retell(Role.B)
         return True
@@ -266,17 +272,22 @@ class HoldQueue:
         if not self.hold.updates:
             # The drain had come to its end: what A holds beyond the base passes to B as usual.
             self.hold.agree(self.hold.seen[Role.B])
+        self._is_stop_recorded = False
         try:
-            await self._journal.set_draining(self.hold.path, False, reason)
-            await self._journal.set_seen(self.hold.path, self.hold.seen)
+            await self._record_stop()
         except StateError as error:
-            # It stays stopped until a restart, which goes on with the drain: that was asked for once.
+            # A restart goes on with the drain, which was asked for once, unless it is locked again before.
             self._emit(EventName.ERROR, self.hold.path, {"reason": f"the lock cannot be recorded: {error}"})
         self._wake()
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_exception(Refusal(self._stopped_text(reason)))
+
+    async def _record_stop(self) -> None:
+        await self._journal.set_draining(self.hold.path, False, self.reason)
+        await self._journal.set_seen(self.hold.path, self.hold.seen)
+        self._is_stop_recorded = True
 
     def _stopped_text(self, reason: str) -> str:
         depth = self.hold.depth
