@@ -6,9 +6,13 @@ import socket
 import pytest
 
 from dirsync.errors import RemoteProtocolError, Unreachable
-from dirsync.net.link import READ_BYTES, RECEIVED_BYTES_MAX, Link
+from dirsync.net.link import RECEIVED_BYTES_MAX, Link
 from dirsync.wire.framing import encode_frame
 from tests.support.memory_link import joined_links
+
+PAYLOAD_BYTES = 256 * 1024
+
+PAYLOAD_BYTES = 256 * 1024
 
 
 @pytest.fixture
@@ -26,7 +30,7 @@ async def settle():
 
 async def test_payloads_arrive_whole_and_in_order(links):
     near, far = links
-    payloads = [bytes([number]) * size for number, size in enumerate((0, 1, 3 * READ_BYTES, 5))]
+    payloads = [bytes([number]) * size for number, size in enumerate((0, 1, 3 * PAYLOAD_BYTES, 5))]
     for payload in payloads:
         near.send(payload)
     assert [await far.receive() for _ in payloads] == payloads
@@ -36,12 +40,12 @@ async def test_a_link_that_is_not_taken_from_stops_reading(links):
     near, far = links
     sent = 0
     while near.can_send:
-        near.send(bytes(READ_BYTES))
+        near.send(bytes(PAYLOAD_BYTES))
         sent += 1
         await settle()
         assert sent < 100
     assert far.is_paused
-    assert sent * READ_BYTES <= RECEIVED_BYTES_MAX + 4 * READ_BYTES
+    assert sent * PAYLOAD_BYTES <= RECEIVED_BYTES_MAX + 4 * PAYLOAD_BYTES
     for _ in range(sent):
         await far.receive()
     assert not far.is_paused

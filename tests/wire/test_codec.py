@@ -129,6 +129,8 @@ REFUSED = {
     "an event field beyond 64 bits": packed(EventNotice, [[1, "a", "ready", None, {"k": 2**64 - 1}]]),
     "an event key of bytes": packed(EventNotice, [[1, "a", "ready", None, {b"k": 1}]]),
     "too many event fields": packed(EventNotice, [[1, "a", "ready", None, {str(i): i for i in range(FIELDS_MAX + 1)}]]),
+    "a chunk without its id": b"\xc1\0" + bytes(7),
+    "a chunk with an id beyond 63 bits": b"\xc1\0" + b"\xff" * 8,
     "nothing": b"",
     "a plain number": b"\x01",
     "trailing bytes": encode(Cancel(1)) + b"\0",

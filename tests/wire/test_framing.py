@@ -65,7 +65,39 @@ def test_a_length_that_is_too_long_is_refused_before_its_payload_is_there():
 
 
 def test_a_length_that_is_too_long_is_refused_behind_a_good_frame():
-    reader = FrameReader()
-    reader.receive_data(encode_frame(b"good") + b"\xff\xff\xff\xff")
     with pytest.raises(RemoteProtocolError):
-        reader.frames_received()
+        FrameReader().receive_data(encode_frame(b"good") + b"\xff\xff\xff\xff")
+
+
+@pytest.mark.parametrize("cut", [0, 1, 4, 5, 16_388, 70_004, 70_005, 70_008, 70_009, 90_012])
+def test_long_frames_are_cut_out_wherever_the_bytes_are_parted(cut):
+    payloads = [b"a" * 70_000, b"b" * 20_000, b"", b"c" * 600_000, b"d"]
+    stream = b"".join(map(encode_frame, payloads))
+    reader = FrameReader()
+    reader.receive_data(stream[:cut])
+    received = reader.frames_received()
+    reader.receive_data(stream[cut:])
+    received += reader.frames_received()
+    assert received == payloads
+
+
+def test_a_long_frame_is_received_into_what_becomes_its_payload():
+    reader = FrameReader()
+    reader.receive_data(encode_frame(bytes(200_000))[:100])
+    room = reader.room()
+    room[:199_904] = b"x" * 199_904
+    reader.filled(199_904)
+    (payload,) = reader.frames_received()
+    room[0] = ord("y")
+    assert payload[96] == ord("y")
+
+
+def test_a_frame_gets_room_as_it_arrives_not_as_it_claims():
+    reader = FrameReader()
+    reader.receive_data(FRAME_BYTES_MAX.to_bytes(4, "big") + bytes(10))
+    rooms = []
+    for _ in range(4):
+        rooms.append(len(reader.room()))
+        reader.filled(rooms[-1])
+    assert rooms[0] < 600_000
+    assert all(room <= sum(rooms[:place]) + 100 for place, room in enumerate(rooms[1:], 1))

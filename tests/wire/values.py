@@ -21,6 +21,7 @@ text = st.text(st.characters(exclude_categories=["Cs"]), max_size=12) | st.binar
     lambda raw: raw.decode("utf-8", "surrogateescape")
 )
 PLAIN = {str: text, bytes: st.binary(max_size=40), bool: st.booleans(), int: naturals, float: floats}
+PLAIN |= {memoryview: st.binary(max_size=40).map(memoryview)}
 PLAIN |= {RelPath: paths, Digest: digests, types.NoneType: st.none()}
 _BY_FIELD = {
     (int, "last"): signed,

@@ -155,7 +155,7 @@ def _answer(connection: _socket.socket, is_patient: bool) -> Printed | None:
     while data := connection.recv(_RECEIVE_BYTES):
         reader.receive_data(data)
         for payload in reader.frames_received():
-            kind, content = piece_of(payload)
+            kind, content = piece_of(bytes(payload))
             if kind == DECLINED:
                 return None
             if kind == BEAT:

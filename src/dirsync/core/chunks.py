@@ -30,7 +30,9 @@ class Span:
     size: int
 
 
-Piece = bytes | Span
+Content = bytes | memoryview
+"""Bytes of a content; a view where they lie in what they arrived in."""
+Piece = Content | Span
 """The next bytes of a content: themselves, or where the base has them."""
 
 

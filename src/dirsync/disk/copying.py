@@ -40,7 +40,7 @@ class CopyFile(SparseWriter):
         if not self._is_kept:
             self._path.unlink()
 
-    def write(self, content: bytes) -> None:
+    def write(self, content: bytes | memoryview) -> None:
         """Append. Raises DiskError."""
         try:
             super().write(content)

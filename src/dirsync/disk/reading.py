@@ -38,12 +38,12 @@ class SparseWriter:
             os.ftruncate(fd, self.offset)
             self._end = self.offset
 
-    def write(self, content: bytes) -> None:
+    def write(self, content: bytes | memoryview) -> None:
         """Append every byte of `content`."""
         start = 0
         for at in range(0, len(content), _BLOCK_BYTES):
             size = min(_BLOCK_BYTES, len(content) - at)
-            if size == _BLOCK_BYTES and content[at] == 0 and content[at : at + size] == _ZEROS:
+            if size == _BLOCK_BYTES and content[at] == 0 and bytes(content[at : at + size]) == _ZEROS:
                 self._write_out(content, start, at)
                 start = at + size
         self._write_out(content, start, len(content))
@@ -57,7 +57,7 @@ class SparseWriter:
         if self._end != self.offset:
             os.ftruncate(self._fd, self.offset)
 
-    def _write_out(self, content: bytes, start: int, end: int) -> None:
+    def _write_out(self, content: bytes | memoryview, start: int, end: int) -> None:
         view = memoryview(content)[start:end]
         at = self.offset + start
         while view:

@@ -56,7 +56,7 @@ class Receiving:
         self._has_failed = False
         self._begun = offset
 
-    def write(self, content: bytes) -> None:
+    def write(self, content: bytes | memoryview) -> None:
         """Append. Raises DiskError also where it is more than was announced; then `abandon` it."""
         with self._opened() as part:
             if part.sink.offset + len(content) > self._size:

@@ -33,7 +33,7 @@ class SpoolFile:
         """The name under which the content will be found."""
         return self._path.name
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Append. Raises DiskError."""
         with self._turn, _errors_mapped("written"):
             self._hash.update(data)

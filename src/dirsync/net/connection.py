@@ -19,7 +19,7 @@ from dirsync.net.link import Link
 from dirsync.net.notices import Notices
 from dirsync.net.outlet import Outlet
 from dirsync.net.signs import beat, wait_silent
-from dirsync.wire.codec import decode, encode
+from dirsync.wire.codec import decode, encode, encode_pieces
 from dirsync.wire.meeting import Done, Heartbeat
 from dirsync.wire.messages import Cancel, Envelope, Fault, Message, Notice, Part, Reply, Request
 
@@ -210,10 +210,10 @@ class Connection:
         await self._outlet.send(encode(envelope))
 
     async def _send_part(self, number: int, body: Message) -> None:
-        payload = encode(Part(number, body))
-        if self._terms.is_windowed and len(payload) > PART_BYTES_MAX:
-            raise LocalProtocolError(f"a part of a stream has at most {PART_BYTES_MAX} bytes, not {len(payload)}")
-        await self._outlet.send(payload)
+        head, tail = encode_pieces(Part(number, body))
+        if self._terms.is_windowed and (size := len(head) + len(tail)) > PART_BYTES_MAX:
+            raise LocalProtocolError(f"a part of a stream has at most {PART_BYTES_MAX} bytes, not {size}")
+        await self._outlet.send(head, tail)
 
     def _post(self, envelope: Envelope) -> None:
         """Send something small without waiting; nobody minds if the connection has ended."""

@@ -14,6 +14,7 @@ from dirsync.net.link import Link
 from dirsync.net.reasons import CREDENTIAL_DIFFERS, address_text, reason_of
 from dirsync.net.tls import Credential
 from dirsync.wire.codec import decode, encode
+from dirsync.wire.framing import Payload
 from dirsync.wire.meeting import PROTOCOL_MAJOR, Denied, Hello, Welcome
 from dirsync.wire.messages import Reply, Request
 
@@ -94,7 +95,7 @@ async def _introduce(link: Link, hello: Hello) -> tuple[Connection, Welcome]:
     return Connection(link, is_dialler=True, terms=terms), welcome
 
 
-async def _first_payload(link: Link) -> bytes:
+async def _first_payload(link: Link) -> Payload:
     try:
         return await link.receive()
     except Unreachable as error:

@@ -8,10 +8,8 @@ from collections import deque
 
 from dirsync.errors import DirsyncError, RemoteProtocolError, Unreachable
 from dirsync.net.reasons import reason_of
-from dirsync.wire.framing import FrameReader, encode_frame
+from dirsync.wire.framing import FrameReader, Payload, frame_header
 
-READ_BYTES = 256 * 1024
-"""One read; what the TLS layer hands over at once."""
 RECEIVED_BYTES_MAX = 2 * 1024 * 1024
 """Payloads that wait to be taken; beyond it reading pauses."""
 UNSENT_BYTES_MAX = 32 * 1024 * 1024
@@ -25,9 +23,8 @@ class Link(asyncio.BufferedProtocol):
         # `origin` is kept alive: the stream objects of a listener close their transport when they are collected.
         self._origin = origin
         self._transport: asyncio.Transport | None = None
-        self._buffer = memoryview(bytearray(READ_BYTES))
         self._reader = FrameReader()
-        self._received: deque[bytes] = deque()
+        self._received: deque[Payload] = deque()
         self._received_bytes = 0
         self._is_paused = False
         self._arrived = asyncio.Event()
@@ -57,7 +54,7 @@ class Link(asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Offer room for what arrives; `sizehint` is what the transport would like."""
-        return self._buffer
+        return self._reader.room()
 
     def buffer_updated(self, nbytes: int) -> None:
         """Take what arrived."""
@@ -65,7 +62,7 @@ class Link(asyncio.BufferedProtocol):
         if self.error is not None:
             return
         try:
-            self._reader.receive_data(self._buffer[:nbytes])
+            self._reader.filled(nbytes)
             frames = self._reader.frames_received()
         except RemoteProtocolError as error:
             self._end(error)
@@ -97,7 +94,7 @@ class Link(asyncio.BufferedProtocol):
 
     # What the owner calls.
 
-    async def receive(self) -> bytes:
+    async def receive(self) -> Payload:
         """Wait for the next payload. Raises Unreachable or RemoteProtocolError when the link has ended."""
         while not self._received:
             if self.error is not None:
@@ -109,15 +106,21 @@ class Link(asyncio.BufferedProtocol):
         self._update_reading()
         return payload
 
-    def send(self, payload: bytes) -> None:
-        """Send without waiting. Raises Unreachable when the link has ended, LocalProtocolError for what is too long."""
-        frame = encode_frame(payload)
+    def send(self, head: bytes, tail: Payload = b"") -> None:
+        """Send a payload, given in two pieces where one of them is not worth copying, without waiting.
+
+        Raises Unreachable when the link has ended, LocalProtocolError for what is too long.
+        """
+        header = frame_header(len(head) + len(tail))
         if self.error is not None:
             raise self.error
         if not self.is_open:
             # It broke while something was sent, and asyncio, which tells us in a moment, would complain of every frame.
             raise Unreachable(reason_of(None))
-        self.transport.write(frame)
+        if tail:
+            self.transport.writelines([header + head, tail])
+        else:
+            self.transport.write(header + head)
         if self.transport.get_write_buffer_size() > UNSENT_BYTES_MAX:
             self._end(Unreachable("the far end does not read what is sent to it"))
             self.transport.abort()

@@ -6,6 +6,7 @@ from contextlib import suppress
 from dirsync.errors import DirsyncError
 from dirsync.net.limit import Limiter
 from dirsync.net.link import Link
+from dirsync.wire.framing import Payload
 
 
 class Outlet:
@@ -28,7 +29,7 @@ class Outlet:
         self._error = error
         self._ended.set()
 
-    async def send(self, payload: bytes) -> None:
+    async def send(self, head: bytes, tail: Payload = b"") -> None:
         """Send when it may be sent, and the far end keeps up. Raises the error that the connection ended with."""
         # The lock is held while waiting on purpose: whoever waits next must not add to what is unsent already.
         async with self._writing:
@@ -36,13 +37,13 @@ class Outlet:
             await self._link.wait_can_send()
             if self._error is not None:
                 raise self._error
-            self.post(payload)
+            self.post(head, tail)
 
-    def post(self, payload: bytes) -> None:
+    def post(self, head: bytes, tail: Payload = b"") -> None:
         """Send now: something small, or something that has waited. Raises as the link's `send`."""
-        self._link.send(payload)
+        self._link.send(head, tail)
         if self._limiter is not None:
-            self._limiter.count(len(payload), is_first=self._is_first)
+            self._limiter.count(len(head) + len(tail), is_first=self._is_first)
 
     async def _wait_allowed(self) -> None:
         while self._limiter is not None and not self._ended.is_set():

@@ -12,7 +12,7 @@ from typing import assert_never
 
 from blake3 import blake3
 
-from dirsync.core.chunks import CHUNKS_MAX, Manifest, Piece, Span, size_of_piece
+from dirsync.core.chunks import CHUNKS_MAX, Content, Manifest, Piece, Span, size_of_piece
 from dirsync.core.entry import Digest, File
 from dirsync.core.paths import display
 from dirsync.core.reports import ContentAt, ContentOfCapture, ContentOfVersion, ContentRef
@@ -53,7 +53,7 @@ class Contents:
 
         return await self._site.threads.bulk(read_all)
 
-    async def supply(self, ref: ContentRef, offset: int) -> AsyncIterator[bytes]:
+    async def supply(self, ref: ContentRef, offset: int) -> AsyncIterator[Content]:
         """Yield the content from `offset` in chunks. Raises Refusal where it is not that content (any more)."""
         threads, size = self._site.threads, ref.entry.size
         source = Supply(partial(self._open, ref, await self._kept_file(ref)))

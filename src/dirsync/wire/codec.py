@@ -1,9 +1,8 @@
 """Owns messages as bytes: the only file that speaks msgpack, and the only one where a value may be of any type.
 
 A value of a dataclass or a named tuple is the array of its fields; one of a union has its place in that union before
-them; None is nil. So a field may be appended, with a default, by a later minor version: an older reader ignores it, a
-newer one fills it in. Decoding believes nothing: what comes out of it satisfies every type and bound of
-`dirsync.wire.messages`, and whatever does not is a RemoteProtocolError.
+them; None is nil. So a field may be appended, with a default: older readers ignore it, newer ones fill it in. Decoding
+believes nothing: what it returns satisfies each type and bound of `wire.messages`, or it raises RemoteProtocolError.
 """
 
 import math
@@ -17,11 +16,14 @@ from typing import Any
 
 import msgpack
 
+from dirsync.core.chunks import Content
 from dirsync.core.entry import PERMISSION_BITS, Digest
 from dirsync.core.paths import RelPath, parse_path
 from dirsync.errors import InvalidPath, LocalProtocolError, RemoteProtocolError
 from dirsync.limits import FRAME_BYTES_MAX, PATH_BYTES_MAX
+from dirsync.wire.framing import Payload
 from dirsync.wire.messages import Envelope
+from dirsync.wire.raw_chunks import CHUNK_MARK, chunk_pieces, read_chunk
 
 ITEMS_MAX = 256 * 1024
 """Of one array: more than fits into a frame in practice. msgpack reserves room for what an array claims to hold."""
@@ -40,15 +42,24 @@ Shape = tuple[Write | None, Read]
 
 def encode(envelope: Envelope) -> bytes:
     """Return the payload of a frame. Raises LocalProtocolError for a value that the protocol cannot carry."""
+    return b"".join(encode_pieces(envelope))
+
+
+def encode_pieces(envelope: Envelope) -> tuple[bytes, Content]:
+    """Return the payload of a frame in two pieces, so that the bytes of a large content are not copied. As `encode`."""
     try:
+        if (pieces := chunk_pieces(envelope)) is not None:
+            return pieces
         packed: bytes = _PACK(_WRITE(envelope))
     except (ValueError, TypeError, OverflowError, KeyError) as error:
         raise LocalProtocolError(f"cannot be sent: {type(envelope).__name__}: {error}") from error
-    return packed
+    return packed, b""
 
 
-def decode(payload: bytes) -> Envelope:
+def decode(payload: Payload) -> Envelope:
     """Invert `encode`. Raises RemoteProtocolError for anything else than a valid envelope."""
+    if payload[: len(CHUNK_MARK)] == CHUNK_MARK:
+        return read_chunk(payload)
     try:
         raw = msgpack.unpackb(
             payload,
@@ -169,6 +180,7 @@ def _read_values(raw: Any) -> Any:
 _BY_TYPE: dict[Any, Shape] = {
     str: (None, _read_text),
     bytes: (None, _read_bytes),
+    Content: (None, _read_bytes),
     bool: (None, _read_bool),
     int: (None, _read_natural),
     float: (_write_float, _read_float),
