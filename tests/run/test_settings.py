@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from dirsync.core.entry import Role
 from dirsync.errors import ConfigError, Unreachable
 from dirsync.run.config_table import Address, parse_address, parse_size
-from dirsync.run.settings import Settings, load_settings
+from dirsync.run.settings import Compression, Settings, load_settings
 
 SHORT = """
 [a]
@@ -38,6 +38,7 @@ def test_the_required_keys_are_enough(tmp_path: Path) -> None:
     assert settings.key == tmp_path / ".dirsync" / "dirsync.pem"
     assert settings.ignore == (".DS_Store", "Thumbs.db", "desktop.ini")
     assert settings.bandwidth_limit == 0
+    assert settings.compression is Compression.AUTO
     assert settings.locks_max_bytes == settings.versions_max_bytes == 10 * 2**30
     assert settings.versions_keep_days == 30
 
@@ -61,6 +62,7 @@ def test_every_key_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         [sync]
         ignore = ["*.tmp"]
         bandwidth_limit = "10 MiB"
+        compression = "off"
         [locks]
         max_size = "1.5 MB"
         [versions]
@@ -76,6 +78,7 @@ def test_every_key_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert settings.key == Path("/etc/dirsync.pem")
     assert settings.ignore == ("*.tmp",)
     assert settings.bandwidth_limit == 10 * 2**20
+    assert settings.compression is Compression.OFF
     assert (settings.locks_max_bytes, settings.versions_keep_days, settings.versions_max_bytes) == (1500000, 0.5, 4096)
 
 
@@ -97,6 +100,7 @@ def test_every_key_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         ('directory = "directory_a"', 'directory = "a\\u0000b"', "[a] directory: expected a path"),
         ("[b]", 'colour = "red"\n[b]', "[a] colour: unknown key; expected one of: directory, listen, connect"),
         ("[a]", '[sync]\nignore = "x"\n[a]', "[sync] ignore: expected a list"),
+        ("[a]", "[sync]\ncompression = true\n[a]", '[sync] compression: expected one of "auto", "on", "off"'),
         ("[a]", "[sync]\nignore = [1]\n[a]", "[sync] ignore: expected a list"),
         ("[a]", '[locks]\nmax_size = "lots"\n[a]', "[locks] max_size: expected a size"),
         ("[a]", "[locks]\nmax_size = true\n[a]", "[locks] max_size: expected a size"),

@@ -10,7 +10,7 @@ from dirsync.errors import DirsyncError
 from dirsync.run.config_table import Address
 from dirsync.run.role_a import run_a
 from dirsync.run.role_b import run_b
-from dirsync.run.settings import ServerSettings, Settings
+from dirsync.run.settings import Compression, ServerSettings, Settings
 from tests.sim.disk import running
 from tests.sim.modules import SimPath
 from tests.sim.network import NoCredential
@@ -42,6 +42,7 @@ def _settings(name, limits):
         key=SimPath(f"/sim/{name}/key"),
         ignore=(".DS_Store",),
         bandwidth_limit=0,
+        compression=Compression.AUTO,
         locks_max_bytes=limits.locks_max_bytes,
         versions_keep_days=30.0,
         versions_max_bytes=1 << 40,

@@ -18,6 +18,7 @@ from dirsync.net.limit import Limiter
 from dirsync.net.link import Link
 from dirsync.net.notices import Notices
 from dirsync.net.outlet import Outlet
+from dirsync.net.packing import Packer
 from dirsync.net.signs import beat, wait_silent
 from dirsync.wire.codec import decode, encode, encode_pieces
 from dirsync.wire.meeting import Done, Heartbeat
@@ -70,6 +71,12 @@ class Connection:
     def limit(self, limiter: Limiter, *, is_first: bool) -> None:
         """Keep to this limit, with everything that shares it; `is_first`: before what does not go first."""
         self._outlet.limit(limiter, is_first=is_first)
+
+    def pack(self, *, always: bool) -> None:
+        """Both ends can pack: take packed messages, and pack what shrinks by it, `always` or while the line is slow."""
+        packer = Packer()
+        self._link.unpack_with(packer.unpacked)
+        self._outlet.pack_with(packer.packed, always=always)
 
     def on_notice(self, take: Callable[[Message], None]) -> None:
         """Have notices taken by this, in the order of their sending, and before any reply that was sent after them.

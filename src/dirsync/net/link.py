@@ -5,10 +5,11 @@ A protocol with its own buffer instead of asyncio's streams: three times their t
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 
 from dirsync.errors import DirsyncError, RemoteProtocolError, Unreachable
 from dirsync.net.reasons import reason_of
-from dirsync.wire.framing import FrameReader, Payload, frame_header
+from dirsync.wire.framing import PACKED_MARK, FrameReader, Payload, frame_header
 
 RECEIVED_BYTES_MAX = 2 * 1024 * 1024
 """Payloads that wait to be taken; beyond it reading pauses."""
@@ -31,6 +32,7 @@ class Link(asyncio.BufferedProtocol):
         self._can_send = asyncio.Event()
         self._can_send.set()
         self._lost = asyncio.Event()
+        self._unpack: Callable[[Payload], Payload] = _refuse_packed
         self.error: DirsyncError | None = None
         self.heard_seconds = asyncio.get_running_loop().time()
         """When something last arrived, by the loop's clock."""
@@ -94,6 +96,10 @@ class Link(asyncio.BufferedProtocol):
 
     # What the owner calls.
 
+    def unpack_with(self, unpack: Callable[[Payload], Payload]) -> None:
+        """Take packed payloads, too, and have them unpacked by this; it raises RemoteProtocolError."""
+        self._unpack = unpack
+
     async def receive(self) -> Payload:
         """Wait for the next payload. Raises Unreachable or RemoteProtocolError when the link has ended."""
         while not self._received:
@@ -104,7 +110,7 @@ class Link(asyncio.BufferedProtocol):
         payload = self._received.popleft()
         self._received_bytes -= len(payload)
         self._update_reading()
-        return payload
+        return self._unpack(payload) if payload[: len(PACKED_MARK)] == PACKED_MARK else payload
 
     def send(self, head: bytes, tail: Payload = b"") -> None:
         """Send a payload, given in two pieces where one of them is not worth copying, without waiting.
@@ -173,3 +179,7 @@ class Link(asyncio.BufferedProtocol):
         else:
             self.heard_seconds = asyncio.get_running_loop().time()
             self.transport.resume_reading()
+
+
+def _refuse_packed(_: Payload) -> Payload:
+    raise RemoteProtocolError("a packed frame arrived, and nobody has said that it would be understood")

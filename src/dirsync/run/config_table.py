@@ -5,13 +5,16 @@ Every complaint names the file, the key and what was expected. What the keys mea
 
 import re
 from collections.abc import Mapping
+from enum import StrEnum
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from dirsync.errors import ConfigError
 
 BYTES_MAX = 2**63 - 1
 DAYS_MAX = 36_500.0
+
+C = TypeVar("C", bound=StrEnum)
 
 _UNITS = {
     "": 1,
@@ -110,6 +113,14 @@ class ConfigTable:
         if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= BYTES_MAX:
             raise self._error(key, 'a size, such as "10 GiB", "500 MB" or a number of bytes', value)
         return size
+
+    def choice(self, key: str, default: C) -> C:
+        """Return one of the values that the default is one of. Raises ConfigError."""
+        value = self._take(key, default.value)
+        for one in type(default):
+            if one.value == value:
+                return one
+        raise self._error(key, "one of " + ", ".join(f'"{one.value}"' for one in type(default)), value)
 
     def days(self, key: str, default: float) -> float:
         """Return a number of days. Raises ConfigError."""

@@ -38,10 +38,11 @@ from dirsync.run import identity
 from dirsync.run.emitting import Sink, make_emit
 from dirsync.run.parts import announce_ready, open_replica
 from dirsync.run.printed import printed
-from dirsync.run.settings import Settings
+from dirsync.run.settings import Compression, Settings
 from dirsync.run.strangers import Strangers
 from dirsync.store.database import Database
 from dirsync.wire.client_messages import EventsPart, ListPart
+from dirsync.wire.framing import PACKING
 from dirsync.wire.meeting import PROTOCOL_MAJOR, PROTOCOL_MINOR, Chunk, Denied, Hello, Welcome
 from dirsync.wire.messages import Message
 
@@ -184,6 +185,7 @@ class _LinkToB:
             epoch=self._epoch,
             session=session,
             time_ns=time.time_ns(),
+            capabilities=self._settings.capabilities,
             ignore=self._settings.ignore,
             machine=identity.machine_id(),
             root=(root.device, root.inode),
@@ -196,6 +198,8 @@ class _LinkToB:
         connection, welcome = await dial(address.host, address.port, self._credential, hello)
         if self._limiter is not None:
             connection.limit(self._limiter, is_first=kind == "control")
+        if PACKING in hello.capabilities and PACKING in welcome.capabilities:
+            connection.pack(always=self._settings.compression is Compression.ON)
         async with connection:
             yield connection, welcome
 

@@ -15,9 +15,10 @@ from dirsync.replica.local import LocalReplica
 from dirsync.run import identity
 from dirsync.run.emitting import Sink, make_emit
 from dirsync.run.parts import announce_ready, open_replica
-from dirsync.run.settings import Settings
+from dirsync.run.settings import Compression, Settings
 from dirsync.run.strangers import Strangers
 from dirsync.store.database import Database
+from dirsync.wire.framing import PACKING
 from dirsync.wire.meeting import PROTOCOL_MAJOR, PROTOCOL_MINOR, Denied, Hello, Welcome
 
 
@@ -31,7 +32,7 @@ async def run_b(settings: Settings, credential: Credential, database: Database, 
 
     emit = make_emit(Role.B, sink, forward)
     async with open_replica(settings, Role.B, database, emit) as replica, asyncio.TaskGroup() as tasks:
-        server = _ServerB(database, replica, emit)
+        server = _ServerB(database, replica, emit, settings.capabilities)
         sessions = Sessions(replica, server.welcome, server.begin, server.announce)
         forwarded.append(sessions)
         limiter = Limiter(settings.bandwidth_limit) if settings.bandwidth_limit else None
@@ -39,6 +40,8 @@ async def run_b(settings: Settings, credential: Credential, database: Database, 
         async def take(hello: Hello, connection: Connection) -> None:
             if limiter is not None:
                 connection.limit(limiter, is_first=hello.kind == "control")
+            if PACKING in hello.capabilities and PACKING in settings.capabilities:
+                connection.pack(always=settings.compression is Compression.ON)
             await sessions.take(hello, connection)
 
         address = settings.b.listen
@@ -54,8 +57,9 @@ async def run_b(settings: Settings, credential: Credential, database: Database, 
 class _ServerB:
     """What Server B says of itself when it is met."""
 
-    def __init__(self, database: Database, replica: LocalReplica, emit: Emit) -> None:
+    def __init__(self, database: Database, replica: LocalReplica, emit: Emit, capabilities: tuple[str, ...]) -> None:
         self._database = database
+        self._capabilities = capabilities
         self._replica = replica
         self._emit = emit
         self._epoch = identity.new_epoch(database)
@@ -75,6 +79,7 @@ class _ServerB:
             pair_id=hello.pair_id,
             epoch=self._epoch,
             time_ns=time.time_ns(),
+            capabilities=self._capabilities,
             machine=machine,
             root=place,
             seen_epoch=self._seen_epoch,

@@ -8,6 +8,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 import platformdirs
@@ -15,6 +16,7 @@ import platformdirs
 from dirsync.core.entry import Role
 from dirsync.errors import ConfigError, Unreachable
 from dirsync.run.config_table import Address, ConfigTable, parse_address
+from dirsync.wire.framing import PACKING
 
 CONFIG_NAME = "config.toml"
 CONFIG_VARIABLE = "DIRSYNC_CONFIG"
@@ -25,6 +27,14 @@ _SECTIONS = ("a", "b", "state", "security", "sync", "locks", "versions")
 _IGNORE = (".DS_Store", "Thumbs.db", "desktop.ini")
 WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  (the address to dial for each: nothing is bound here)
 _GIB = 2**30
+
+
+class Compression(StrEnum):
+    """What a server does about packing what it sends: where that pays, always, or never."""
+
+    AUTO = "auto"
+    ON = "on"
+    OFF = "off"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +57,15 @@ class Settings:
     key: Path
     ignore: tuple[str, ...]
     bandwidth_limit: int
+    compression: Compression
     locks_max_bytes: int
     versions_keep_days: float
     versions_max_bytes: int
+
+    @property
+    def capabilities(self) -> tuple[str, ...]:
+        """What a server with this configuration says that it can do, to servers that can do without."""
+        return () if self.compression is Compression.OFF else (PACKING,)
 
     def server(self, role: Role) -> ServerSettings:
         """Return the section of the role."""
@@ -132,6 +148,7 @@ def _settings(path: Path, tables: Mapping[str, object]) -> Settings:
         security.path("key", ".dirsync/dirsync.pem"),
         sync.texts("ignore", _IGNORE),
         sync.size("bandwidth_limit", 0),
+        sync.choice("compression", Compression.AUTO),
         locks.size("max_size", 10 * _GIB),
         versions.days("keep_days", 30.0),
         versions.size("max_size", 10 * _GIB),

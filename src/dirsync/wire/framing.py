@@ -14,6 +14,11 @@ _COMMON_BYTES = 4 * _SHORT_BYTES
 _BLOCK_BYTES = 512 * 1024
 """A block is this large at first, or as its frame: a frame gets room as it arrives, not as it claims."""
 
+PACKING = "zstd"
+"""How an end that is met says that it takes payloads that were packed by this method."""
+PACKED_MARK = b"\xc1\x01"
+"""Begins a payload that was packed, and no message."""
+
 Payload = bytes | memoryview
 """What a frame carries; a view of what nobody else has, where it is long."""
 
