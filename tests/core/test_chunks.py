@@ -2,19 +2,21 @@
 
 import pytest
 
-from dirsync.core.chunks import AVERAGE_MAX, AVERAGE_MIN, CHUNKS_MAX, DIGEST_BYTES, Manifest, average_of, row_of
+from dirsync.core.chunks import AVERAGE_MAX, AVERAGE_MIN, CHUNKS_MAX, DIGEST_BYTES, Base, Manifest, average_of, row_of
 from dirsync.errors import Refusal
 
 ROW = row_of(5000, bytes(DIGEST_BYTES))
 OTHER = row_of(7000, bytes([1]) * DIGEST_BYTES)
 
 
-def test_places_are_where_the_chunks_before_end():
-    assert Manifest.of(AVERAGE_MIN, OTHER + ROW + row_of(1, bytes([2]) * DIGEST_BYTES)).places() == {
-        OTHER: 0,
-        ROW: 7000,
-        row_of(1, bytes([2]) * DIGEST_BYTES): 12_000,
-    }
+def test_chunks_begin_where_those_before_end():
+    last = row_of(1, bytes([2]) * DIGEST_BYTES)
+    base = Base(Manifest.of(AVERAGE_MIN, OTHER + ROW + last))
+    assert [(base.offsets[base.numbers[row]], base.lengths[base.numbers[row]]) for row in (OTHER, ROW, last)] == [
+        (0, 7000),
+        (7000, 5000),
+        (12_000, 1),
+    ]
 
 
 @pytest.mark.parametrize(

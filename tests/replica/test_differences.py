@@ -5,6 +5,7 @@ import random
 from contextlib import asynccontextmanager, suppress
 
 import pytest
+from blake3 import blake3
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -84,6 +85,34 @@ def test_a_manifest_does_not_depend_on_how_the_content_was_read():
     while comparison.next(7_000):
         pass
     assert comparison.rows == manifest_of(OLD).rows
+
+
+EDITED = {
+    "inserted": NEW,
+    "appended": OLD + b"appended" * 3000,
+    "shortened": OLD[:-1000],
+    "begun anew": OLD[200_000:],
+    "moved": OLD[700_000:] + OLD[:700_000],
+    "repeated": OLD + OLD,
+    "another": random.Random(2).randbytes(300_000),
+}
+
+
+@pytest.mark.parametrize("new", EDITED.values(), ids=EDITED.keys())
+@pytest.mark.parametrize("read_bytes", [7_000, 1_000_000])
+def test_the_chunks_of_a_content_do_not_depend_on_the_base_that_it_is_compared_with(new, read_bytes):
+    comparison = Comparison(InMemory(new), 0, len(new), AVERAGE_MIN, manifest_of(OLD))
+    while comparison.next(read_bytes):
+        pass
+    assert comparison.rows == manifest_of(new).rows
+
+
+def test_chunks_of_no_length_and_endless_ones_of_a_lying_base_do_no_harm():
+    nothing, endless = row_of(0, blake3(b"").digest(length=16)), row_of(2**32 - 1, bytes(16))
+    lie = Manifest(AVERAGE_MIN, nothing * 100 + manifest_of(OLD).rows + endless + nothing)
+    pieces = pieces_of(NEW, lie)
+    assert told(pieces, OLD) == NEW
+    assert all(0 < size_of_piece(piece) <= SPAN_BYTES_MAX for piece in pieces)
 
 
 def test_an_insertion_costs_about_its_chunk():

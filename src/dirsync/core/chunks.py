@@ -6,6 +6,7 @@ verified by the receiver, decides. Where chunks are cut is the business of `disk
 """
 
 from dataclasses import dataclass
+from itertools import accumulate
 
 from dirsync.errors import Refusal
 
@@ -70,12 +71,15 @@ class Manifest:
             raise Refusal("that is no manifest")
         return cls(average, rows)
 
-    def places(self) -> dict[bytes, int]:
-        """Return where each chunk begins, by its row."""
-        places: dict[bytes, int] = {}
-        offset = 0
-        for start in range(0, len(self.rows), _ROW_BYTES):
-            row = self.rows[start : start + _ROW_BYTES]
-            places[row] = offset
-            offset += int.from_bytes(row[:_LENGTH_BYTES], "big")
-        return places
+
+class Base:
+    """A manifest made ready for looking chunks up: `numbers` by row, and of each its length and where it begins."""
+
+    __slots__ = ("lengths", "numbers", "offsets", "rows")
+
+    def __init__(self, manifest: Manifest) -> None:
+        rows = manifest.rows
+        self.rows = [rows[start : start + _ROW_BYTES] for start in range(0, len(rows), _ROW_BYTES)]
+        self.lengths = [int.from_bytes(row[:_LENGTH_BYTES], "big") for row in self.rows]
+        self.offsets = list(accumulate(self.lengths, initial=0))
+        self.numbers = {row: number for number, row in enumerate(self.rows)}

@@ -4,37 +4,90 @@ FastCDC (Xia et al., "The Design of Fast Content-Defined Chunking", 2020), as `p
 """
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
+from typing import NamedTuple
 
 from blake3 import blake3
 from pyfastcdc import FastCDC
 
-from dirsync.core.chunks import DIGEST_BYTES, row_of
+from dirsync.core.chunks import DIGEST_BYTES, Base, Manifest, row_of
+
+
+class Run(NamedTuple):
+    """Some chunks that follow each other, and where the base has them; one chunk where it does not."""
+
+    rows: bytes
+    content: memoryview
+    place: int | None
 
 
 class Cutter:
-    """Cuts one content, given in order. `feed` yields what is cut by then; the end of it comes with `finish`."""
+    """Cuts one content, given in order. `feed` yields what is cut by then; the end of it comes with `finish`.
 
-    def __init__(self, average: int) -> None:
+    Behind a chunk that the base has most likely comes the one that the base has behind it: so that is compared first,
+    and only what differs is searched for the place to cut. Where it is the same, so are the cuts, because a chunk ends
+    where its own bytes say so.
+    """
+
+    def __init__(self, average: int, base: Manifest | None = None) -> None:
         self._cut = FastCDC(avg_size=average).cut_buf
+        self._manifest = base
+        self._next: int | None = 0
         self._rest = b""
 
-    def feed(self, parts: Sequence[bytes]) -> Iterator[tuple[bytes, memoryview]]:
-        """Yield the row and the bytes of each chunk whose end is certain; the last one of what was given is not."""
-        return self._chunks(b"".join([self._rest, *parts]), is_end=False)
+    def feed(self, parts: Sequence[bytes]) -> Iterator[Run]:
+        """Yield the chunks whose end is certain; the last one of what was given is not."""
+        return self._runs(memoryview(b"".join([self._rest, *parts])), is_end=False)
 
-    def finish(self) -> Iterator[tuple[bytes, memoryview]]:
+    def finish(self) -> Iterator[Run]:
         """Yield the rest."""
-        return self._chunks(self._rest, is_end=True)
+        return self._runs(memoryview(self._rest), is_end=True)
 
-    def _chunks(self, content: bytes, *, is_end: bool) -> Iterator[tuple[bytes, memoryview]]:
-        lengths = [chunk.length for chunk in self._cut(content)] if content else []
-        if lengths and not is_end:
-            lengths.pop()
-        at = sum(lengths)
-        self._rest = content[at:]
-        view = memoryview(content)
+    def _runs(self, content: memoryview, *, is_end: bool) -> Iterator[Run]:
         at = 0
-        for length in lengths:
-            chunk = view[at : at + length]
-            yield row_of(length, blake3(chunk).digest(length=DIGEST_BYTES)), chunk
-            at += length
+        while at < len(content):
+            if followed := self._followed(content[at:]):
+                at += len(followed.content)
+                yield followed
+            for chunk in self._cut(content[at:]) if at < len(content) else ():
+                end = at + chunk.length
+                if end == len(content) and not is_end:
+                    self._rest = bytes(content[at:])
+                    return
+                run = self._looked_up(content[at:end])
+                at = end
+                yield run
+                if run.place is not None:
+                    break
+        self._rest = b""
+
+    def _followed(self, content: memoryview) -> Run | None:
+        """Return what the content has in common with the next chunks of the base."""
+        base, first = self._base, self._next
+        if base is None or first is None:
+            return None
+        at, number = 0, first
+        # The last chunk ends where the base does: its bytes do not say so.
+        while number < len(base.rows) - 1 and (end := at + base.lengths[number]) <= len(content):
+            if _row(content[at:end]) != base.rows[number]:
+                break
+            at, number = end, number + 1
+        self._next = number
+        return Run(b"".join(base.rows[first:number]), content[:at], base.offsets[first]) if at else None
+
+    def _looked_up(self, chunk: memoryview) -> Run:
+        row = _row(chunk)
+        number = None if self._base is None else self._base.numbers.get(row)
+        if self._base is None or number is None:
+            self._next = None
+            return Run(row, chunk, None)
+        self._next = number + 1
+        return Run(row, chunk, self._base.offsets[number])
+
+    @cached_property
+    def _base(self) -> Base | None:
+        return None if self._manifest is None else Base(self._manifest)
+
+
+def _row(chunk: memoryview) -> bytes:
+    return row_of(len(chunk), blake3(chunk).digest(length=DIGEST_BYTES))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from dirsync.core.chunks import SPAN_BYTES_MAX, Manifest, Piece, Span
 from dirsync.core.fingerprint import Fingerprint
-from dirsync.disk.chunking import Cutter
+from dirsync.disk.chunking import Cutter, Run
 from dirsync.disk.root import fingerprint_of
 from dirsync.disk.syscalls import give_back
 from dirsync.errors import Refusal
@@ -106,8 +106,7 @@ class Comparison:
 
     def __init__(self, supply: Supply, offset: int, size: int, average: int, base: Manifest | None = None) -> None:
         self._reading = Reading(supply, offset, size)
-        self._cutter = Cutter(average)
-        self._places = {} if base is None else base.places()
+        self._cutter = Cutter(average, base)
         self._is_over = False
         self.rows = bytearray()
 
@@ -121,13 +120,12 @@ class Comparison:
                 pieces += self._compared(self._cutter.finish())
         return pieces
 
-    def _compared(self, chunks: Iterator[tuple[bytes, memoryview]]) -> list[Piece]:
+    def _compared(self, runs: Iterator[Run]) -> list[Piece]:
         pieces: list[Piece] = []
         new: list[memoryview] = []
         new_bytes = 0
-        for row, chunk in chunks:
-            self.rows += row
-            place = self._places.get(row)
+        for rows, chunk, place in runs:
+            self.rows += rows
             if new and (place is not None or new_bytes + len(chunk) > CHUNK_BYTES):
                 pieces.append(b"".join(new))
                 new, new_bytes = [], 0
@@ -145,5 +143,6 @@ def _append_span(pieces: list[Piece], offset: int, size: int) -> None:
     last = pieces[-1] if pieces else None
     if isinstance(last, Span) and last.offset + last.size == offset and last.size + size <= SPAN_BYTES_MAX:
         pieces[-1] = Span(last.offset, last.size + size)
-    else:
-        pieces.append(Span(offset, size))
+        return
+    starts = range(offset, offset + size, SPAN_BYTES_MAX)
+    pieces.extend(Span(start, min(SPAN_BYTES_MAX, offset + size - start)) for start in starts)
