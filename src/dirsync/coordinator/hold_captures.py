@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from dirsync.core.chunks import Content
+from dirsync.core.chunks import ContentBytes
 from dirsync.core.entry import Entry, File, Problem, Role, Untracked
 from dirsync.core.reports import Change, ContentOfCapture
 from dirsync.errors import Unreachable
@@ -38,7 +38,7 @@ class Captures:
         self._replicas = replicas
         self.is_damaged = False
 
-    async def content(self, taken: Taken) -> AsyncIterator[Content]:
+    async def content(self, taken: Taken) -> AsyncIterator[ContentBytes]:
         """Yield the content of a file. Raises Refusal where it is not there, Unreachable."""
         entry = taken.entry
         assert isinstance(entry, File)

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 
-from dirsync.core.chunks import Content
+from dirsync.core.chunks import ContentBytes
 from dirsync.core.entry import ChangeKind, Entry, File, Role, size_of
 from dirsync.core.holds import Hold, Update, held_size_of
 from dirsync.core.paths import RelPath
@@ -96,7 +96,7 @@ class HoldJournal:
             hold_rows.set_draining(connection, path, is_draining, reason)
 
     async def enqueue(
-        self, hold: Hold, origin: Role, entry: Entry | None, kind: ChangeKind, chunks: AsyncIterator[Content]
+        self, hold: Hold, origin: Role, entry: Entry | None, kind: ChangeKind, chunks: AsyncIterator[ContentBytes]
     ) -> Update:
         """Append an update, content first. Raises Refusal if the content is not the entry's, DiskError, StateError."""
         file: str | None = None
@@ -133,7 +133,7 @@ class HoldJournal:
             hold_rows.set_seen(connection, path, seen[Role.A], seen[Role.B])
             return number
 
-    async def _write(self, entry: File, chunks: AsyncIterator[Content]) -> str:
+    async def _write(self, entry: File, chunks: AsyncIterator[ContentBytes]) -> str:
         spooled: SpoolFile = await asyncio.to_thread(self._spool.create)
         try:
             async for chunk in chunks:

@@ -31,9 +31,9 @@ class Span:
     size: int
 
 
-Content = bytes | memoryview
+ContentBytes = bytes | memoryview
 """Bytes of a content; a view where they lie in what they arrived in."""
-Piece = Content | Span
+Piece = ContentBytes | Span
 """The next bytes of a content: themselves, or where the base has them."""
 
 

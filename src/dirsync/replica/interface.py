@@ -9,7 +9,7 @@ as a whole cannot answer: Unreachable, or RootLost.
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Protocol
 
-from dirsync.core.chunks import Content, Manifest, Piece
+from dirsync.core.chunks import ContentBytes, Manifest, Piece
 from dirsync.core.entry import Digest, Role
 from dirsync.core.inventory import Row
 from dirsync.core.paths import RelPath
@@ -52,7 +52,7 @@ class Replica(Protocol):
         """Return small contents (each at most INLINE_BYTES_MAX); None where it is not that content any more."""
         ...
 
-    def supply(self, ref: ContentRef, offset: int) -> AsyncIterator[Content]:
+    def supply(self, ref: ContentRef, offset: int) -> AsyncIterator[ContentBytes]:
         """Yield the content from `offset` in chunks. Raises Refusal where it is not that content any more."""
         ...
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from dirsync.core.chunks import Content, Manifest, Piece
+from dirsync.core.chunks import ContentBytes, Manifest, Piece
 from dirsync.core.entry import Digest, Entry, Observed, Role
 from dirsync.core.events import Emit, EventName
 from dirsync.core.inventory import Row
@@ -265,7 +265,7 @@ class LocalReplica:
         """Return small contents; None where it is not that content any more."""
         return await self._contents.fetch(refs)
 
-    def supply(self, ref: ContentRef, offset: int) -> AsyncIterator[Content]:
+    def supply(self, ref: ContentRef, offset: int) -> AsyncIterator[ContentBytes]:
         """Yield the content from `offset` in chunks. Raises Refusal where it is not that content any more."""
         return self._contents.supply(ref, offset)
 

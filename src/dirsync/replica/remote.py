@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, S
 from contextlib import aclosing
 from typing import TypeVar
 
-from dirsync.core.chunks import Content, Manifest, Piece, Span, size_of_piece
+from dirsync.core.chunks import ContentBytes, Manifest, Piece, Span, size_of_piece
 from dirsync.core.entry import Digest, Role
 from dirsync.core.events import Event
 from dirsync.core.inventory import Row, digests_of, into_buckets
@@ -158,7 +158,7 @@ class RemoteReplica:
             contents.extend(reply.contents)
         return contents
 
-    async def supply(self, ref: ContentRef, offset: int) -> AsyncGenerator[Content, None]:
+    async def supply(self, ref: ContentRef, offset: int) -> AsyncGenerator[ContentBytes, None]:
         """Yield the content from `offset` in chunks. Raises Refusal where it is not that content any more."""
         async with aclosing(self._pieces(ref, SupplyRequest(ref, offset))) as pieces:
             async for piece in pieces:

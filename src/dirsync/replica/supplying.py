@@ -1,4 +1,4 @@
-"""Content out of a near replica and into its staging area.
+"""ContentBytes out of a near replica and into its staging area.
 
 Owns that what is supplied is still the content that was asked for: the file is the one that was read, and stays so
 from chunk to chunk. Whoever receives verifies the digest all the same.
@@ -12,7 +12,7 @@ from typing import assert_never
 
 from blake3 import blake3
 
-from dirsync.core.chunks import CHUNKS_MAX, Content, Manifest, Piece, Span, size_of_piece
+from dirsync.core.chunks import CHUNKS_MAX, ContentBytes, Manifest, Piece, Span, size_of_piece
 from dirsync.core.entry import Digest, File
 from dirsync.core.paths import display
 from dirsync.core.reports import ContentAt, ContentOfCapture, ContentOfVersion, ContentRef
@@ -53,7 +53,7 @@ class Contents:
 
         return await self._site.threads.bulk(read_all)
 
-    async def supply(self, ref: ContentRef, offset: int) -> AsyncIterator[Content]:
+    async def supply(self, ref: ContentRef, offset: int) -> AsyncIterator[ContentBytes]:
         """Yield the content from `offset` in chunks. Raises Refusal where it is not that content (any more)."""
         threads, size = self._site.threads, ref.entry.size
         source = Supply(partial(self._open, ref, await self._kept_file(ref)))

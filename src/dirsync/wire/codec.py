@@ -16,7 +16,7 @@ from typing import Any
 
 import msgpack
 
-from dirsync.core.chunks import Content
+from dirsync.core.chunks import ContentBytes
 from dirsync.core.entry import PERMISSION_BITS, Digest
 from dirsync.core.paths import RelPath, parse_path
 from dirsync.errors import InvalidPath, LocalProtocolError, RemoteProtocolError
@@ -45,7 +45,7 @@ def encode(envelope: Envelope) -> bytes:
     return b"".join(encode_pieces(envelope))
 
 
-def encode_pieces(envelope: Envelope) -> tuple[bytes, Content]:
+def encode_pieces(envelope: Envelope) -> tuple[bytes, ContentBytes]:
     """Return the payload of a frame in two pieces, so that the bytes of a large content are not copied. As `encode`."""
     try:
         if (pieces := chunk_pieces(envelope)) is not None:
@@ -180,7 +180,7 @@ def _read_values(raw: Any) -> Any:
 _BY_TYPE: dict[Any, Shape] = {
     str: (None, _read_text),
     bytes: (None, _read_bytes),
-    Content: (None, _read_bytes),
+    ContentBytes: (None, _read_bytes),
     bool: (None, _read_bool),
     int: (None, _read_natural),
     float: (_write_float, _read_float),

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from dirsync.core.chunks import Content
+from dirsync.core.chunks import ContentBytes
 from dirsync.core.entry import Role
 
 PROTOCOL_MAJOR = 1
@@ -73,4 +73,4 @@ class Done:
 class Chunk:
     """Part of a stream of content."""
 
-    data: Content
+    data: ContentBytes

@@ -3,7 +3,7 @@
 A Part with a Chunk is a mark, which begins no msgpack, the id in eight bytes, big-endian, and the data.
 """
 
-from dirsync.core.chunks import Content
+from dirsync.core.chunks import ContentBytes
 from dirsync.errors import RemoteProtocolError
 from dirsync.wire.framing import Payload
 from dirsync.wire.meeting import Chunk
@@ -15,7 +15,7 @@ _DATA_AT = len(CHUNK_MARK) + _ID_BYTES
 _ID_MAX = 2**63 - 1
 
 
-def chunk_pieces(envelope: Envelope) -> tuple[bytes, Content] | None:
+def chunk_pieces(envelope: Envelope) -> tuple[bytes, ContentBytes] | None:
     """Return the payload in two pieces, None for any other message. Raises OverflowError for an id that is none."""
     if not isinstance(envelope, Part) or not isinstance(envelope.body, Chunk):
         return None
