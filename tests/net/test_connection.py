@@ -12,7 +12,7 @@ from dirsync.errors import DirsyncError, LocalProtocolError, Refusal, RemoteProt
 from dirsync.limits import CHUNK_BYTES, FRAME_BYTES_MAX
 from dirsync.net.calls import CLIENT_TERMS, FOR_CLIENT_TERMS, SERVER_TERMS, Terms
 from dirsync.net.connection import REQUESTS_MAX, Connection
-from dirsync.net.flow import PART_BYTES_MAX, WINDOW_PARTS
+from dirsync.net.flow import GRANTED_PARTS, PART_BYTES_MAX, WINDOW_PARTS
 from dirsync.net.link import UNSENT_BYTES_MAX
 from dirsync.net.signs import beat
 from dirsync.wire.client_messages import ListRequest, LocksRequest, StatusRequest, WaitRequest
@@ -206,9 +206,10 @@ async def test_a_slow_receiver_holds_up_only_its_own_stream():
         await settle()
         assert far.sent == WINDOW_PARTS
         assert len([part async for part in near.stream(SupplyRequest(SUPPLY.ref, 100))]) == 100
-        await anext(slow)
+        for _ in range(GRANTED_PARTS):
+            await anext(slow)
         await settle()
-        assert far.sent == WINDOW_PARTS + 100 + 1
+        assert far.sent == WINDOW_PARTS + 100 + GRANTED_PARTS
 
 
 async def test_leaving_a_stream_early_cancels_it():

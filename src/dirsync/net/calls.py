@@ -50,7 +50,8 @@ class Incoming:
         """Wait for the next part that the requester sends."""
         part = await self.inflow.next()
         assert part is not None, "only a connection that ends, with an error, ends what a requester sends"
-        self._grant()
+        if self.inflow.is_grant_due():
+            self._grant()
         return part
 
 

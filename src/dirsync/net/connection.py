@@ -13,7 +13,7 @@ from typing import Self, assert_never
 from dirsync.errors import DirsyncError, LocalProtocolError, Refusal, RemoteProtocolError, Unreachable
 from dirsync.net.calls import SERVER_TERMS, Call, Incoming, Terms
 from dirsync.net.faults import error_of, fault_of
-from dirsync.net.flow import PART_BYTES_MAX, WINDOW_PARTS, OnGrant, Window
+from dirsync.net.flow import GRANTED_PARTS, PART_BYTES_MAX, WINDOW_PARTS, OnGrant, Window
 from dirsync.net.limit import Limiter
 from dirsync.net.link import Link
 from dirsync.net.notices import Notices
@@ -160,14 +160,15 @@ class Connection:
                 await self._send(Request(call.number, body))
                 while (part := await call.inflow.next()) is not None:
                     yield part
-                    self._grant(call.number)
+                    if call.inflow.is_grant_due():
+                        self._grant(call.number)
             finally:
                 self._forget(call)
 
     async def upload(self, body: Message, parts: AsyncIterator[Message], on_grant: OnGrant = None) -> Message:
         """Ask, send the parts, and return the answer; it may come before all parts were sent. Raises as `request`.
 
-        `on_grant` is called for each part that the far end has dealt with, in order.
+        `on_grant` is told, in order, of how many parts the far end has dealt with; of the last few it is not.
         """
         async with self._slots:
             call = self._call()
@@ -228,7 +229,7 @@ class Connection:
             self._outlet.post(encode(envelope))
 
     def _grant(self, number: int) -> None:
-        """Tell the far end that a part was consumed: the same id, with nothing in it."""
+        """Tell the far end that GRANTED_PARTS were consumed: the same id, with nothing in it."""
         if self._terms.is_windowed:
             self._post(Part(number, Done()))
 
@@ -301,7 +302,7 @@ class Connection:
         if stream is None:
             return
         if isinstance(part.body, Done):
-            stream.window.grant()
+            stream.window.grant(GRANTED_PARTS)
             return
         if call is not None:
             call.started()
@@ -317,7 +318,7 @@ class Connection:
             case Heartbeat():
                 pass
             case Done():
-                self._notice_window.grant()
+                self._notice_window.grant(1)
             case _:
                 self._notices.arrived(body)
 

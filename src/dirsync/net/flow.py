@@ -1,7 +1,7 @@
 """Owns flow control within a connection: nobody sends more of a stream than its receiver has room for.
 
-A sender may have WINDOW_PARTS parts under way; each part that was consumed grants one more. So one slow receiver holds
-up only its own stream, and what waits in memory is bounded.
+A sender may have WINDOW_PARTS parts under way; each GRANTED_PARTS that were consumed grant as many more. So one slow
+receiver holds up only its own stream, and what waits in memory is bounded.
 """
 
 import asyncio
@@ -14,11 +14,13 @@ from dirsync.wire.messages import Message
 
 WINDOW_PARTS = 32
 """Of one stream, and of notices: 8 MiB of chunks, enough to fill a 1 Gbit/s line at a round trip of 60 ms."""
+GRANTED_PARTS = 4
+"""By one grant: what says so costs both ends as much as a small message, and a part more or less holds up nobody."""
 PART_BYTES_MAX = 2 * CHUNK_BYTES
 """Of one part as it travels: what a window can make its receiver hold."""
 
 
-OnGrant = Callable[[], None] | None
+OnGrant = Callable[[int], None] | None
 
 
 class Window:
@@ -30,7 +32,7 @@ class Window:
         self._error: DirsyncError | None = None
         self._changed = asyncio.Event()
         self.on_grant: OnGrant = None
-        """Called for each part that was consumed."""
+        """Called with the number of parts that were consumed."""
 
     async def take(self) -> bool:
         """Wait for room and use it up; False where nothing more is wanted. Raises the error the stream ended with."""
@@ -45,12 +47,12 @@ class Window:
             self._room -= 1
         return True
 
-    def grant(self) -> None:
-        """The receiver consumed a part."""
+    def grant(self, count: int) -> None:
+        """The receiver consumed so many."""
         if self.on_grant is not None:
-            self.on_grant()
+            self.on_grant(count)
         if self._room is not None:
-            self._room = min(self._room + 1, WINDOW_PARTS)
+            self._room = min(self._room + count, WINDOW_PARTS)
         self._changed.set()
 
     def end(self, error: DirsyncError | None = None) -> None:
@@ -65,6 +67,7 @@ class Inflow:
 
     def __init__(self) -> None:
         self._parts: deque[Message] = deque()
+        self._consumed = 0
         self._is_ended = False
         self._error: DirsyncError | None = None
         self._arrived = asyncio.Event()
@@ -98,6 +101,11 @@ class Inflow:
         if self._error is not None:
             raise self._error
         return None
+
+    def is_grant_due(self) -> bool:
+        """Count one part as consumed, and return whether the sender is to be told."""
+        self._consumed += 1
+        return self._consumed % GRANTED_PARTS == 0
 
     def end(self, error: DirsyncError | None = None) -> None:
         """No more parts will arrive."""

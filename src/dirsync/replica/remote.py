@@ -220,11 +220,10 @@ class RemoteReplica:
         sizes: deque[int] = deque()
         done = offset
 
-        def consumed() -> None:
+        def consumed(count: int) -> None:
             nonlocal done
-            if sizes:
-                done += sizes.popleft()
-                arrived(done)
+            done += sum(sizes.popleft() for _ in range(min(count, len(sizes))))
+            arrived(done)
 
         async with aclosing(self._put_parts(digest, pieces, sizes)) as parts:
             reply = await self._bulk.upload(PutRequest(digest, size, offset, base), parts, consumed)
