@@ -9,7 +9,8 @@ from dirsync.core.entry import Role
 from dirsync.core.events import EventName
 from dirsync.core.reports import Change, Failed, Missing
 from dirsync.errors import DiskError, Refusal, RemoteProtocolError, RootLost, StateError, Unreachable
-from dirsync.limits import RETRY_MAX_SECONDS
+from dirsync.limits import BATCH_BYTES_MAX, RETRY_MAX_SECONDS
+from dirsync.replica.weights import weight_of_step
 from tests.support.coordinated import World
 from tests.support.trees import at
 from tests.support.virtual_time import in_virtual_time
@@ -171,6 +172,25 @@ class TestFailures:
 
 
 class TestContents:
+    @in_virtual_time
+    async def test_a_batch_is_one_message(self, tmp_path, monkeypatch):
+        async with World(tmp_path) as world:
+            paths = [at(f"{number:03}") for number in range(250)]
+            for number, path in enumerate(paths):
+                world.a.write(path, bytes([number]) * 8_300)
+            weights, apply = [], world.b.apply
+
+            async def weighed(steps):
+                weights.append(sum(map(weight_of_step, steps)))
+                return await apply(steps)
+
+            monkeypatch.setattr(world.b, "apply", weighed)
+            await world.start()
+            await world.settle()
+            assert len(world.b.tree()) == 250
+            assert max(weights) <= BATCH_BYTES_MAX
+            assert len(weights) == -(-sum(weights) // BATCH_BYTES_MAX)
+
     @in_virtual_time
     async def test_what_the_target_has_is_not_sent(self, tmp_path):
         async with World(tmp_path) as world:

@@ -25,9 +25,10 @@ from dirsync.core.reports import Applied, ContentAt, Failed, Missing, Refused, R
 from dirsync.errors import DirsyncError, Refusal, RootLost, Unreachable
 from dirsync.limits import BATCH_ACTIONS_MAX, BATCH_BYTES_MAX, INLINE_BYTES_MAX
 from dirsync.replica.interface import FullReplica
+from dirsync.replica.weights import weight_of_action
 
 _APPLIES_MAX = 3
-"""Batches under way at a time: one is brought over, one staged, one swapped in."""
+"""Batches under way at a time: one is applied, one waits for that, one is brought over."""
 
 
 class Lane:
@@ -91,7 +92,8 @@ class Lane:
             if _is_content_needed(action) and size_of(action.intended) > INLINE_BYTES_MAX:
                 self._transfers.add(action)
                 continue
-            weight = size_of(action.intended) if _is_content_needed(action) else 0
+            # As it is weighed where it is sent: what is cut there again is synced in two parts.
+            weight = weight_of_action(action) + (size_of(action.intended) if _is_content_needed(action) else 0)
             if batch and (len(batch) >= BATCH_ACTIONS_MAX or size + weight > BATCH_BYTES_MAX):
                 self._batches.put_nowait(batch)
                 batch, size = [], 0

@@ -2,6 +2,7 @@
 
 from dirsync.core.entry import Observed, Problem, Symlink, Untracked
 from dirsync.core.paths import RelPath
+from dirsync.core.plan import Action
 from dirsync.core.reports import Change, ContentAt, ContentRef, HeldName, Report, Step
 
 _FIXED = 160
@@ -31,12 +32,16 @@ def weight_of_report(report: Report) -> int:
     return _FIXED
 
 
-def weight_of_step(step: Step) -> int:
-    """Return the weight of a step with its content."""
-    action = step.action
+def weight_of_action(action: Action) -> int:
+    """Return the weight of a step without its content."""
     entries = weight_of_entry(action.expected) + weight_of_entry(action.intended)
     names = len(action.path) + len(action.renamed_from or b"")
-    return 2 * _FIXED + entries + names + len(step.content or b"")
+    return 2 * _FIXED + entries + names
+
+
+def weight_of_step(step: Step) -> int:
+    """Return the weight of a step with its content."""
+    return weight_of_action(step.action) + len(step.content or b"")
 
 
 def weight_of_ref(ref: ContentRef) -> int:
