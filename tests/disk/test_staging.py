@@ -1,5 +1,6 @@
 import errno
 import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from dirsync.core.entry import File, Symlink
 from dirsync.core.paths import RelPath
 from dirsync.disk import staging_area, syscalls
 from dirsync.disk.kept import Kept, entry_at, path_hash
+from dirsync.disk.probe import lstat_at
 from dirsync.disk.reading import SparseWriter, digest_of, read_whole
 from dirsync.disk.staging import Staged, Staging
 from dirsync.errors import DiskError
@@ -361,3 +363,12 @@ def test_what_is_written_sparse_reads_the_same(tmp_path_factory: pytest.TempPath
         assert read_whole(fd, len(content)).digest == digest_of(content)
     finally:
         os.close(fd)
+
+
+def test_what_is_at_hand_has_its_time_and_bits_when_it_is_staged(bench: Bench) -> None:
+    intended = File(digest_of(b"new"), 3, 10**18 + 1, 0o640)
+    staged = bench.staging.write(F, intended.digest, b"new", intended)
+    assert staged is not None
+    assert staged.is_dressed
+    status = lstat_at(staged.directory, staged.name)
+    assert (status.st_mtime_ns, stat.S_IMODE(status.st_mode)) == (10**18 + 1, 0o640)

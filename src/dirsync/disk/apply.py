@@ -18,7 +18,7 @@ from dirsync.disk.metadata import dress, owner_at
 from dirsync.disk.reasons import reason_of
 from dirsync.disk.removal import IsIgnored, NoteNames
 from dirsync.disk.root import Root
-from dirsync.disk.staging import Staging
+from dirsync.disk.staging import Staged, Staging
 from dirsync.disk.steps import Done, Outcome, Prepared, Stepper
 from dirsync.disk.syscalls import has_sync_file_system, sync_file_system
 from dirsync.disk.unlocking import Unlocking
@@ -130,7 +130,7 @@ class _Run:
             if each.staged is None or not isinstance(intended, File | Symlink):
                 continue
             try:
-                dress(each.staged, intended, self._owner_of(each), is_synced=self._is_synced_singly)
+                self._dress(each, each.staged, intended)
             except OSError as error:
                 failures[index] = Failed(reason_of(error))
             else:
@@ -142,6 +142,11 @@ class _Run:
                 # Which content is affected is not known, and trying again would report success: trust none.
                 failures.update(dict.fromkeys(dressed, Failed(reason_of(error))))
         return failures
+
+    def _dress(self, prepared: Prepared, staged: Staged, intended: File | Symlink) -> None:
+        owner = self._owner_of(prepared)
+        if owner is not None or self._is_synced_singly or not staged.is_dressed:
+            dress(staged.directory, staged.name, intended, owner, is_synced=self._is_synced_singly)
 
     def _owner_of(self, prepared: Prepared) -> tuple[int, int] | None:
         if not isinstance(prepared.action.expected, File):

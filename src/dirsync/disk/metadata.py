@@ -15,7 +15,6 @@ from dirsync.core.reports import Failed
 from dirsync.disk.guard import Still
 from dirsync.disk.probe import O_READ, lstat_at
 from dirsync.disk.root import fingerprint_of
-from dirsync.disk.staging import Staged
 from dirsync.disk.syscalls import O_HANDLE
 from dirsync.limits import RACY_NANOSECONDS
 
@@ -33,23 +32,30 @@ def known_after(entry: Entry, present: Fingerprint, *, is_proven: bool) -> Known
     return Known(entry, present, present.ctime_ns + RACY_NANOSECONDS + 1 if is_telling else present.ctime_ns)
 
 
-def dress(staged: Staged, intended: File | Symlink, owner: tuple[int, int] | None, *, is_synced: bool) -> None:
+def dress(
+    directory: int, name: bytes, intended: File | Symlink, owner: tuple[int, int] | None, *, is_synced: bool
+) -> None:
     """Give a staged file its time, bits and owner, and make it durable if asked to. Raises OSError."""
     if isinstance(intended, Symlink):
         times = (intended.mtime_ns, intended.mtime_ns)
         if os.utime in os.supports_follow_symlinks:
-            os.utime(staged.name, ns=times, dir_fd=staged.directory, follow_symlinks=False)
+            os.utime(name, ns=times, dir_fd=directory, follow_symlinks=False)
         return
-    fd = os.open(staged.name, O_READ, dir_fd=staged.directory)
+    fd = os.open(name, O_READ, dir_fd=directory)
     try:
         if owner is not None:
             _give_to(fd, owner)
-        os.fchmod(fd, intended.mode & PERMISSION_BITS)
-        os.utime(fd, ns=(intended.mtime_ns, intended.mtime_ns))
+        dress_open(fd, intended)
         if is_synced:
             os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def dress_open(fd: int, intended: File) -> None:
+    """Give an open file its time and bits. Raises OSError."""
+    os.fchmod(fd, intended.mode & PERMISSION_BITS)
+    os.utime(fd, ns=(intended.mtime_ns, intended.mtime_ns))
 
 
 def owner_at(directory: int, name: bytes) -> tuple[int, int] | None:

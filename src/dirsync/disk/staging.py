@@ -2,7 +2,7 @@
 
 Until it is swapped in, what is staged is ours, whole or not, and its name says so. The name it gets for an exchange
 carries the hash of its path and the digest it was staged for, so after a crash anything else found under that is known
-to be somebody's. Does not touch what is synchronised, and never gives metadata to a file.
+to be somebody's. Does not touch what is synchronised.
 """
 
 import errno
@@ -20,6 +20,7 @@ from pathlib import Path
 from dirsync.core.entry import Digest, File, Symlink
 from dirsync.core.paths import RelPath
 from dirsync.disk.kept import PATH_HASH_CHARS, copy_content, entry_at, is_file_or_link, path_hash
+from dirsync.disk.metadata import dress_open
 from dirsync.disk.probe import O_READ, lstat_at
 from dirsync.disk.reading import READ_BYTES, SparseWriter, digest_of
 from dirsync.disk.reasons import reason_of
@@ -49,6 +50,7 @@ class Staged:
     digest: Digest
     device: int
     inode: int
+    is_dressed: bool = False  # with the time and bits that are intended
 
     @property
     def swap_name(self) -> bytes:
@@ -72,10 +74,10 @@ class Staging:
         """Use `state/staging` where a rename from there to the root is possible, else a directory in the root."""
         with mapped():
             self._area = StagingArea(root, state)
-        self._lock = threading.Lock()
         self._numbers = count(int(secrets.token_hex(4), 16))  # tells names of the same content apart
-        self._live: dict[bytes, Digest] = {}  # every name that is in use; guarded by the lock
-        self._receiving: set[Digest] = set()  # guarded by the lock
+        self._lock = threading.Lock()  # guards what follows
+        self._live: dict[bytes, Digest] = {}  # every name that is in use
+        self._receiving: set[Digest] = set()
 
     @property
     def is_receiving(self) -> bool:
@@ -87,8 +89,8 @@ class Staging:
         name = self._area.name_in_root
         return name is not None and (path == name or path.startswith(name + b"/"))
 
-    def write(self, path: RelPath, digest: Digest, content: bytes) -> Staged | None:
-        """Stage content that is at hand; None where it does not have this digest."""
+    def write(self, path: RelPath, digest: Digest, content: bytes, intended: File | None = None) -> Staged | None:
+        """Stage content that is at hand, with the time and bits of `intended`; None where it has another digest."""
         if digest_of(content) != digest:
             return None
         with self._new(path, digest) as (directory, name):
@@ -97,9 +99,11 @@ class Staging:
                 sink = SparseWriter(fd)
                 sink.write(content)
                 sink.finish()
+                if intended is not None:
+                    dress_open(fd, intended)
             finally:
                 os.close(fd)
-            return self._staged(directory, name, digest)
+            return self._staged(directory, name, digest, is_dressed=intended is not None)
 
     def copy(self, path: RelPath, file: File, source: int) -> Staged | None:
         """Stage a copy of the open file `source`; None where what was written is not `file`'s content."""
@@ -148,8 +152,7 @@ class Staging:
         with mapped():
             for is_partial in (False, True):
                 with suppress(FileNotFoundError):
-                    size = lstat_at(directory, received_name(digest, is_partial=is_partial)).st_size
-                    return size, not is_partial
+                    return lstat_at(directory, received_name(digest, is_partial=is_partial)).st_size, not is_partial
         return 0, False
 
     def receive(self, digest: Digest, size: int, offset: int) -> Receiving:
@@ -208,14 +211,10 @@ class Staging:
         directory = self._area.existing()
         if directory is None:
             return []
-        result = []
         with mapped():
-            for text in sorted(os.listdir(directory)):
-                name = os.fsencode(text)
-                stray = _judge_leftover(directory, name, path_of)
-                if stray is not None:
-                    result.append(stray)
-        return result
+            names = [os.fsencode(text) for text in sorted(os.listdir(directory))]
+            strays = [_judge_leftover(directory, name, path_of) for name in names]
+        return [stray for stray in strays if stray is not None]
 
     def close(self) -> None:
         """Give the descriptors back."""
@@ -238,9 +237,10 @@ class Staging:
     def _name(self, path: RelPath, digest: Digest) -> bytes:
         return b"%s-%s-%08x" % (path_hash(path), digest.hex().encode(), next(self._numbers))
 
-    def _staged(self, directory: int, name: bytes, digest: Digest) -> Staged:
+    @staticmethod
+    def _staged(directory: int, name: bytes, digest: Digest, *, is_dressed: bool = False) -> Staged:
         status = lstat_at(directory, name)
-        return Staged(directory, name, digest, status.st_dev, status.st_ino)
+        return Staged(directory, name, digest, status.st_dev, status.st_ino, is_dressed)
 
     def _copied_from_staged(self, directory: int, name: bytes, digest: Digest) -> bool:
         with self._lock:

@@ -17,7 +17,6 @@ from dirsync.core.paths import RelPath
 from dirsync.core.plan import Action
 from dirsync.core.reports import Applied, Failed, Missing, Refused, Result, Step
 from dirsync.disk.apply import NOT_REACHED, Done, Prepared, apply_batch, parents_of
-from dirsync.disk.durability import SINGLE_SYNCS_MAX
 from dirsync.disk.probe import O_READ, lstat_at
 from dirsync.disk.reasons import reason_of
 from dirsync.disk.staging import Staged, Staging
@@ -108,10 +107,13 @@ class Applying:
         return results
 
     async def _carry_out(self, steps: Sequence[Step]) -> tuple[list[_Ready], _Swapped]:
-        """Stage the contents, then swap them in: by one call where nothing comes between and the staging is quick."""
+        """Stage the contents, then swap them in: by one call where nothing comes between and the staging is quick.
+
+        Two threads that make many small calls at a time cost each other more than what they do at the same time.
+        """
         threads, ground = self._site.threads, self._site.ground
         is_noted = any(step.update for step in steps)
-        if not is_noted and len(steps) <= SINGLE_SYNCS_MAX and all(map(_is_at_hand, steps)):
+        if not is_noted and all(map(_is_at_hand, steps)):
             return await threads.apply(partial(self._prepare_and_swap, ground, steps))
         ready = await threads.bulk(partial(self._prepare_all, ground, steps))
         prepared = _prepared(ready)
@@ -178,7 +180,7 @@ class Applying:
         if _has_content(action.expected, intended) and not _has_other_names(ground, action.path):
             return None
         staging, digest = ground.staging, intended.digest
-        staged = None if step.content is None else staging.write(action.path, digest, step.content)
+        staged = None if step.content is None else staging.write(action.path, digest, step.content, intended)
         staged = staged or staging.take(action.path, digest) or self._copy(ground, action.path, intended)
         return staged or Missing(digest)
 
