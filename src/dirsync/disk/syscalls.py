@@ -89,6 +89,13 @@ def give_back(fd: int) -> None:
         os.close(fd)
 
 
+def give_back_memory() -> None:
+    """Give memory that is not used any more back to the system, where the allocator keeps it and can be asked."""
+    libc = _libc()
+    if libc is not None and hasattr(libc, "malloc_trim"):
+        libc.malloc_trim(ctypes.c_size_t(0))
+
+
 @functools.cache
 def _has_openat2() -> bool:
     """Return whether the kernel has it and no sandbox forbids it."""

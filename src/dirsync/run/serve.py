@@ -19,6 +19,7 @@ from dirsync.net.tls import Credential
 from dirsync.run.checks import check_role
 from dirsync.run.credential import ensure_credential
 from dirsync.run.emitting import Sink
+from dirsync.run.memory import give_back_at_each_rest
 from dirsync.run.role_a import run_a
 from dirsync.run.role_b import run_b
 from dirsync.run.settings import Settings
@@ -70,9 +71,11 @@ async def _run_role(role: Role, settings: Settings, sink: Sink) -> None:
     check_role(settings, role)
     credential = Credential.load(ensure_credential(settings))
     database = Database.open(settings.state_of(role))
+    memory = asyncio.create_task(give_back_at_each_rest(), name="memory")
     try:
         await (run_a if role is Role.A else run_b)(settings, credential, database, sink)
     finally:
+        memory.cancel()
         database.close()
 
 
