@@ -214,7 +214,7 @@ MUTANTS = (
     Mutant(
         "planned steps applied to locked names",
         "dirsync.coordinator.lane",
-        "if not any(self._is_held(self._role, p) for p in _paths(step.action))",
+        "if not any(self._is_held(self._role, p) for p in paths_of(step.action))",
         "",
     ),
     Mutant(

@@ -10,6 +10,7 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import assert_never
 
+from dirsync.coordinator.actions import is_content_needed, is_independent, paths_of, shall_be
 from dirsync.coordinator.bringing import Content, bring
 from dirsync.coordinator.conflicts import Conflicts
 from dirsync.coordinator.pair import Pair, Trouble
@@ -17,7 +18,7 @@ from dirsync.coordinator.report_ages import ReportAges
 from dirsync.coordinator.tally import Tally
 from dirsync.coordinator.telling import Telling
 from dirsync.coordinator.transfers import Progress, Transfers
-from dirsync.core.entry import ChangeKind, Directory, Entry, File, Role, Symlink, change_kind, same_content, size_of
+from dirsync.core.entry import ChangeKind, Entry, File, Role, change_kind, same_content, size_of
 from dirsync.core.events import Emit, EventName, Value
 from dirsync.core.paths import RelPath, to_text
 from dirsync.core.plan import Action
@@ -87,13 +88,13 @@ class Lane:
         batch: list[Action] = []
         size = 0
         for action in actions:
-            self._pair.begin(_paths(action))
+            self._pair.begin(paths_of(action))
             self._note_shared(action)
-            if _is_content_needed(action) and size_of(action.intended) > INLINE_BYTES_MAX:
+            if is_content_needed(action) and size_of(action.intended) > INLINE_BYTES_MAX:
                 self._transfers.add(action)
                 continue
             # As it is weighed where it is sent: what is cut there again is synced in two parts.
-            weight = weight_of_action(action) + (size_of(action.intended) if _is_content_needed(action) else 0)
+            weight = weight_of_action(action) + (size_of(action.intended) if is_content_needed(action) else 0)
             if batch and (len(batch) >= BATCH_ACTIONS_MAX or size + weight > BATCH_BYTES_MAX):
                 self._batches.put_nowait(batch)
                 batch, size = [], 0
@@ -116,7 +117,7 @@ class Lane:
         async with self._transfers.running(), asyncio.TaskGroup() as tasks:
             while True:
                 batch = await self._batches.get()
-                slots = 1 if all(map(_is_independent, batch)) else _APPLIES_MAX
+                slots = 1 if all(map(is_independent, batch)) else _APPLIES_MAX
                 for _ in range(slots):
                     await self._slots.acquire()
                 tasks.create_task(self._work(batch, slots), name=f"apply to {self._role}")
@@ -140,7 +141,7 @@ class Lane:
         conflicts = await self._conflicts.begin(self._role, batch)
         async with self._telling.noted(self._role, self._shared_among(steps)):
             # Whether a name is held is asked last: from here to the apply nothing is awaited.
-            steps = [step for step in steps if not any(self._is_held(self._role, p) for p in _paths(step.action))]
+            steps = [step for step in steps if not any(self._is_held(self._role, p) for p in paths_of(step.action))]
             if not steps:
                 return
             results = await self._apply(target, steps)
@@ -151,7 +152,7 @@ class Lane:
     async def _apply(self, target: FullReplica, steps: list[Step]) -> Sequence[Result]:
         is_done = asyncio.Event()
         for step in steps:
-            self._applying.update(dict.fromkeys(_paths(step.action), is_done))
+            self._applying.update(dict.fromkeys(paths_of(step.action), is_done))
         try:
             results = await target.apply(steps)
             now = asyncio.get_running_loop().time()
@@ -160,7 +161,7 @@ class Lane:
         finally:
             is_done.set()
             for step in steps:
-                for path in _paths(step.action):
+                for path in paths_of(step.action):
                     self._applying.pop(path, None)
                     self._ages.ended(path)
         return results
@@ -187,7 +188,7 @@ class Lane:
 
     def _source_file(self, action: Action) -> File | None:
         """Return the source's file whose content the action brings, if it brings one."""
-        if not _is_content_needed(action):
+        if not is_content_needed(action):
             return None
         entry = self._pair.views.get(self._role.other, action.path)
         return entry if isinstance(entry, File) and same_content(entry, action.intended) else None
@@ -217,18 +218,18 @@ class Lane:
         self._emit(EventName.PROGRESS, action.path, {"done": done, "size": size_of(action.intended)})
 
     def _note_shared(self, action: Action) -> None:
-        for path, entry in _shall_be(action).items():
+        for path, entry in shall_be(action).items():
             if self._pair.views.get(self._role.other, path) == entry:
                 self._shared.add(path)
 
     def _shared_among(self, steps: Sequence[Step]) -> dict[RelPath, Entry | None]:
         """Return what shall be and was held by the source when it was planned."""
-        return {path: entry for step in steps for path, entry in _shall_be(step.action).items() if path in self._shared}
+        return {path: entry for step in steps for path, entry in shall_be(step.action).items() if path in self._shared}
 
     def _end(self, *actions: Action) -> None:
         for action in actions:
-            self._shared.difference_update(_paths(action))
-            self._pair.end(_paths(action))
+            self._shared.difference_update(paths_of(action))
+            self._pair.end(paths_of(action))
         self._wake()
 
     def _learn(self, action: Action, result: Result, now: float) -> None:
@@ -256,7 +257,7 @@ class Lane:
                 assert_never(result)
 
     def _learn_refusal(self, action: Action, refused: Refused, now: float) -> None:
-        found = dict(zip(_paths(action), (refused.found, refused.found_source), strict=False))
+        found = dict(zip(paths_of(action), (refused.found, refused.found_source), strict=False))
         # Where the plan was overtaken by a report, nobody interfered: the next plan goes by what was reported.
         is_news = self._is_overtaken(action) or any(
             entry != self._pair.views.get(self._role, path) for path, entry in found.items()
@@ -328,27 +329,3 @@ class Lane:
         self._emit(EventName.SYNCED, action.path, fields)
         if action.is_conflict and result.kept is not None:
             self._emit(EventName.CONFLICT, action.path, {"winner": self._role.other.value, "kept": result.kept})
-
-
-def _paths(action: Action) -> list[RelPath]:
-    return [action.path] if action.renamed_from is None else [action.path, action.renamed_from]
-
-
-def _shall_be(action: Action) -> dict[RelPath, Entry | None]:
-    return dict.fromkeys(_paths(action)) | {action.path: action.intended}
-
-
-def _is_independent(action: Action) -> bool:
-    """Return whether the order among such actions is of no consequence: a file or link in a directory that is there."""
-    is_directory = isinstance(action.expected, Directory) or isinstance(action.intended, Directory)
-    return action.intended is not None and action.renamed_from is None and not is_directory
-
-
-def _is_content_needed(action: Action) -> bool:
-    match action.intended:
-        case File():
-            return action.renamed_from is None and not same_content(action.expected, action.intended)
-        case Directory() | Symlink() | None:
-            return False
-        case _:
-            assert_never(action.intended)
