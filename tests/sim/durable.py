@@ -1,7 +1,7 @@
 """The checker of power cuts: what a server relied on is there when the power is back.
 
 It relies on the rows that it has committed, on the files that those rows name, and on what it has put into the
-directory, which was durable before anybody saw it.
+directory: its content was durable before anybody saw it, its name before the index had it.
 """
 
 from blake3 import blake3
@@ -15,6 +15,7 @@ _FILES = {
     "captures": "SELECT file, digest FROM captures WHERE file IS NOT NULL",
 }
 """Which files of the state directory are named by rows, by their directory there."""
+_INDEXED = "SELECT path, stat_inode FROM index_entries WHERE digest IS NOT NULL"
 
 
 class Durable:
@@ -25,14 +26,16 @@ class Durable:
         self._rows = {}
         self._whole = {}
         self._placed = {}
+        self._indexed = {}
 
     def before_cut(self, side):
         """Take down what the server relies on."""
         self._rows = self._named(side)
         self._whole = {area: self._whole_files(side, area) for area in _FILES}
-        self._placed = {
-            node: node.data for _, node in self._standing(side) if not node.is_persons and not node.is_unwritable
-        }
+        placed = {path: node for path, node in self._standing(side).items() if not node.is_persons}
+        self._placed = {node: node.data for node in placed.values()}
+        rows = self._world.servers[side].database.committed(_INDEXED)
+        self._indexed = {path: placed[path] for path, inode in rows if path in placed and placed[path].inode == inode}
 
     def after_cut(self, side):
         """Compare."""
@@ -46,10 +49,15 @@ class Durable:
             if broken:
                 self._world.violated("durable", f"{area} at {side} lack {sorted(broken)[:3]} after a power cut")
                 return
-        for path, node in self._standing(side):
+        standing = self._standing(side)
+        for path, node in standing.items():
             if self._placed.get(node, node.data) != node.data:
                 text = f"{path.decode()} at {side} holds {node.data[:40]!r} ({len(node.data)} bytes) after a power cut"
                 self._world.violated("durable", text)
+                return
+        for path, node in self._indexed.items():
+            if standing.get(path) is not node:
+                self._world.violated("durable", f"{path.decode()} at {side} is not what it was before a power cut")
                 return
 
     def promised(self, side):
@@ -73,4 +81,4 @@ class Durable:
 
     def _standing(self, side):
         nodes = self._world.view(side).nodes
-        return [(path, node) for path, node in nodes if node.is_file and not path.startswith(STAGING_PREFIX)]
+        return {path: node for path, node in nodes if node.is_file and not path.startswith(STAGING_PREFIX)}
