@@ -20,7 +20,7 @@ from dirsync.wire.codec import decode, encode
 from dirsync.wire.meeting import Chunk, Done
 from dirsync.wire.messages import Cancel, Fault, Notice, Part, Reply, Request
 from dirsync.wire.replica_messages import (
-    EventNotice,
+    EventsNotice,
     HistoryRequest,
     PutReply,
     PutRequest,
@@ -298,7 +298,7 @@ async def test_a_part_that_is_too_large_is_not_sent():
 
 
 def event(number):
-    return EventNotice(Event(number, Role.B, EventName.NOTICE))
+    return EventsNotice((Event(number, Role.B, EventName.NOTICE),))
 
 
 async def test_notices_are_in_order_and_before_a_later_reply():

@@ -33,7 +33,7 @@ KINDS = {
     "Request SnapshotRequest", "Part SnapshotPart", "Request HoldRequest", "Request UnholdRequest",
     "Request ReleaseRequest", "Request ApplyRequest", "Reply ApplyReply", "Request StageRequest", "Reply StageReply",
     "Request PutRequest", "Part Chunk", "Reply PutReply", "Request SupplyRequest", "Request FetchRequest",
-    "Reply FetchReply", "Request LookRequest", "Reply LookReply", "Notice ReportsNotice", "Notice EventNotice",
+    "Reply FetchReply", "Request LookRequest", "Reply LookReply", "Notice ReportsNotice", "Notice EventsNotice",
     "Request HistoryRequest", "Reply HistoryReply", "Reply Done", "Part Done", "Notice Done", "Fault",
 }  # fmt: skip
 """What crosses in one round."""

@@ -27,7 +27,7 @@ from dirsync.wire.messages import Cancel, Fault, Message, Notice, Part, Reply, R
 from dirsync.wire.replica_messages import (
     ApplyReply,
     ApplyRequest,
-    EventNotice,
+    EventsNotice,
     FetchReply,
     FetchRequest,
     HistoryReply,
@@ -70,7 +70,7 @@ answered = st.builds(Reply, numbers, bodies) | st.builds(
     Fault, numbers, st.sampled_from(["RootLost", "?"]), st.just("no")
 )
 parts = st.builds(Part, numbers, bodies)
-unasked = st.builds(Notice, bodies | values_of(ReportsNotice, plain=SIMPLE) | values_of(EventNotice, plain=SIMPLE))
+unasked = st.builds(Notice, bodies | values_of(ReportsNotice, plain=SIMPLE) | values_of(EventsNotice, plain=SIMPLE))
 anything = st.lists(asked | parts | unasked | answered | st.builds(Cancel, numbers), max_size=30)
 
 

@@ -15,6 +15,7 @@ from dirsync.net.flow import WINDOW_PARTS
 from dirsync.peer.sessions import Sessions
 from dirsync.replica.remote import RemoteReplica
 from dirsync.wire.meeting import Denied, Hello, Welcome
+from dirsync.wire.replica_messages import EventsNotice
 from tests.support.fake_replica import FakeReplica
 from tests.support.memory_link import joined
 
@@ -176,6 +177,26 @@ async def test_a_session_that_cannot_begin_ends_and_the_next_one_is_served():
     ground.failing = None
     async with ground.met(hello(session=b"2")) as (replica, _, _):
         assert (await replica.look(False)).files == 0
+
+
+async def test_events_that_come_together_go_together(monkeypatch):
+    ground = Ground()
+    async with ground.met(hello()):
+        await ground.until(lambda: ground.announced)
+        control, notices = ground.sessions._session.control, []
+        notify = control.notify
+
+        async def noted(body):
+            notices.append(body)
+            await notify(body)
+
+        monkeypatch.setattr(control, "notify", noted)
+        for number in range(100):
+            ground.sessions.forward(Event(number, Role.B, EventName.DETECTED))
+        await ground.until(lambda: len(ground.heard) == 100)
+        counts = [len(notice.events) for notice in notices if isinstance(notice, EventsNotice)]
+        assert counts == [64, 36]
+        assert [event.time_ns for event in ground.heard] == list(range(100))
 
 
 async def test_events_reach_server_a_while_it_is_there_and_never_pile_up():

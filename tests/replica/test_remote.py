@@ -23,7 +23,7 @@ from dirsync.wire.meeting import Chunk, Done, Hello, Welcome
 from dirsync.wire.replica_messages import (
     ApplyReply,
     ApplyRequest,
-    EventNotice,
+    EventsNotice,
     FetchReply,
     LookRequest,
     PutRequest,
@@ -302,13 +302,13 @@ async def test_events_arrive_in_order_also_before_somebody_is_there():
     control, far, _ = joined()
     events = [Event(number, Role.B, EventName.NOTICE, None, {"reason": "r"}) for number in range(2 * WINDOW_PARTS)]
     async with far, control:
-        await far.notify(EventNotice(events[0]))
+        await far.notify(EventsNotice((events[0],)))
         with pytest.raises(Refusal):
             await control.request(Done())
         heard = []
         RemoteReplica(Role.B, control, control, lambda *_: None, on_event=heard.append)
-        for event in events[1:]:
-            await far.notify(EventNotice(event))
+        for first in range(1, len(events), 3):
+            await far.notify(EventsNotice(tuple(events[first : first + 3])))
         with pytest.raises(Refusal):
             await control.request(Done())
         assert heard == events

@@ -17,7 +17,7 @@ from dirsync.wire.client_messages import ListRequest, UnlockReply, WaitRequest
 from dirsync.wire.codec import FIELDS_MAX, decode, encode
 from dirsync.wire.meeting import Chunk, Denied, Done, Welcome
 from dirsync.wire.messages import Cancel, Envelope, Message, Notice, Part, Reply, Request
-from dirsync.wire.replica_messages import EventNotice, HistoryRequest, LookRequest, PutRequest, ReportsNotice
+from dirsync.wire.replica_messages import EventsNotice, HistoryRequest, LookRequest, PutRequest, ReportsNotice
 from tests.wire.values import values_of
 
 KINDS = typing.get_args(Message)
@@ -124,11 +124,13 @@ REFUSED = {
     "a link without text": msgpack.packb([5, [[6, [[[0, [b"a", [2, [b"", 0]], None, 0, 0.0]]]]]]]),
     "a link with NUL": msgpack.packb([5, [[6, [[[0, [b"a", [2, [b"x\0y", 0]], None, 0, 0.0]]]]]]]),
     "an entry without its kind": msgpack.packb([5, [[6, [[[0, [b"a", [0o755], None, 0, 0.0]]]]]]]),
-    "an event field of another type": packed(EventNotice, [[1, "a", "ready", None, {"k": b"bytes"}]]),
-    "an event field that is not a number": packed(EventNotice, [[1, "a", "ready", None, {"k": math.nan}]]),
-    "an event field beyond 64 bits": packed(EventNotice, [[1, "a", "ready", None, {"k": 2**64 - 1}]]),
-    "an event key of bytes": packed(EventNotice, [[1, "a", "ready", None, {b"k": 1}]]),
-    "too many event fields": packed(EventNotice, [[1, "a", "ready", None, {str(i): i for i in range(FIELDS_MAX + 1)}]]),
+    "an event field of another type": packed(EventsNotice, [[[1, "a", "ready", None, {"k": b"bytes"}]]]),
+    "an event field that is not a number": packed(EventsNotice, [[[1, "a", "ready", None, {"k": math.nan}]]]),
+    "an event field beyond 64 bits": packed(EventsNotice, [[[1, "a", "ready", None, {"k": 2**64 - 1}]]]),
+    "an event key of bytes": packed(EventsNotice, [[[1, "a", "ready", None, {b"k": 1}]]]),
+    "too many event fields": packed(
+        EventsNotice, [[[1, "a", "ready", None, {str(i): i for i in range(FIELDS_MAX + 1)}]]]
+    ),
     "a chunk without its id": b"\xc1\0" + bytes(7),
     "a chunk with an id beyond 63 bits": b"\xc1\0" + b"\xff" * 8,
     "nothing": b"",
@@ -204,8 +206,8 @@ def test_any_fields_are_a_message_or_refused(number, fields):
         PutRequest(b"d" * 32, 2**64, 0),
         WaitRequest(math.nan),
         Denied("\ud800"),
-        EventNotice(Event(1, Role.A, EventName.READY, None, {"ms": math.inf})),
-        EventNotice(Event(1, Role.A, EventName.READY, None, dict.fromkeys(map(str, range(FIELDS_MAX + 1)), 1))),
+        EventsNotice((Event(1, Role.A, EventName.READY, None, {"ms": math.inf}),)),
+        EventsNotice((Event(1, Role.A, EventName.READY, None, dict.fromkeys(map(str, range(FIELDS_MAX + 1)), 1)),)),
         Done,
         Cancel(1),
     ],

@@ -15,7 +15,10 @@ from dirsync.net.connection import Connection
 from dirsync.replica.interface import FullReplica
 from dirsync.replica.serve import ReplicaServer
 from dirsync.wire.meeting import Denied, Hello, Welcome
-from dirsync.wire.replica_messages import EventNotice
+from dirsync.wire.replica_messages import EventsNotice
+
+_EVENTS_MAX = 64
+"""Events of one notice: a frame holds them also where each names two of the longest paths."""
 
 
 def _new_events() -> "asyncio.Queue[Event]":
@@ -117,8 +120,10 @@ class Sessions:
 
     async def _forward_events(self, session: _Session) -> None:
         while True:
-            event = await session.events.get()
+            events = [await session.events.get()]
+            while not session.events.empty() and len(events) < _EVENTS_MAX:
+                events.append(session.events.get_nowait())
             try:
-                await session.control.notify(EventNotice(event))
+                await session.control.notify(EventsNotice(tuple(events)))
             except (Unreachable, ProtocolError):
                 return

@@ -30,7 +30,7 @@ from dirsync.wire.messages import Message
 from dirsync.wire.replica_messages import (
     ApplyReply,
     ApplyRequest,
-    EventNotice,
+    EventsNotice,
     FetchReply,
     FetchRequest,
     HistoryReply,
@@ -277,8 +277,9 @@ class RemoteReplica:
 
     def _take_notice(self, notice: Message) -> None:
         match notice:
-            case EventNotice():
-                self._on_event(notice.event)
+            case EventsNotice():
+                for event in notice.events:
+                    self._on_event(event)
                 self._control.notice_consumed()
             case ReportsNotice():
                 self._waiting += 1

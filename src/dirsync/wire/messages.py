@@ -36,7 +36,7 @@ from dirsync.wire.meeting import (
 from dirsync.wire.replica_messages import (
     ApplyReply,
     ApplyRequest,
-    EventNotice,
+    EventsNotice,
     FetchReply,
     FetchRequest,
     HistoryReply,
@@ -72,7 +72,7 @@ Message = (
     | Done
     | Chunk
     | ReportsNotice
-    | EventNotice
+    | EventsNotice
     | SnapshotRequest
     | SnapshotPart
     | LookRequest

@@ -18,10 +18,10 @@ class ReportsNotice:
 
 
 @dataclass(frozen=True, slots=True)
-class EventNotice:
-    """Notice: an event of Server B, for A's journal."""
+class EventsNotice:
+    """Notice: events of Server B in their order, for A's journal."""
 
-    event: Event
+    events: tuple[Event, ...]
 
 
 @dataclass(frozen=True, slots=True)
