@@ -85,7 +85,8 @@ def test_a_start_is_said_in_order(pair: Pair) -> None:
     ready = a.events("ready")[0]
     assert (ready["directory"], ready["files"]) == (str(pair.a), 2)
     assert b.events("ready")[0]["files"] == 1
-    assert a.events("reconciling")[0]["files"] == 2
+    # What is known by then: on a busy machine B can be compared before A has read its own directory.
+    assert a.events("reconciling")[0]["files"] in (0, 1, 2)
     assert a.events("in_sync")[0]["files"] == 3
     check_forms(a, b)
 
