@@ -52,8 +52,8 @@ MUTANTS = (
     Mutant(
         "staged content not synced",
         "dirsync.disk.metadata",
-        "        if is_synced:\n            os.fsync(fd)\n    finally:\n        os.close(fd)\n\n\ndef owner_at",
-        "    finally:\n        os.close(fd)\n\n\ndef owner_at",
+        "        if is_synced:\n            os.fsync(fd)\n    finally:\n        os.close(fd)\n\n\ndef dress_open",
+        "    finally:\n        os.close(fd)\n\n\ndef dress_open",
         needs=_has_power_cuts,
     ),
     Mutant(
