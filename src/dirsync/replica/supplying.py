@@ -1,4 +1,4 @@
-"""ContentBytes out of a near replica and into its staging area.
+"""Content out of a near replica and into its staging area.
 
 Owns that what is supplied is still the content that was asked for: the file is the one that was read, and stays so
 from chunk to chunk. Whoever receives verifies the digest all the same.
