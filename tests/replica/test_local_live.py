@@ -125,6 +125,26 @@ async def test_a_directory_renamed_while_the_disk_is_slow_is_renamed_all_the_sam
         assert [change.content for change in come] == [None] * 20
 
 
+async def test_a_large_file_is_read_once_and_then_recognised_under_a_new_name(tmp_path, monkeypatch):
+    """Read within the clock's grain of its last change, its stat would prove nothing, and it would be read again."""
+    read, look_alone = [], settling.look_alone
+
+    def noted(root, ask, is_content_wanted):
+        read.append(ask.path)
+        return look_alone(root, ask, is_content_wanted)
+
+    monkeypatch.setattr(settling, "look_alone", noted)
+    async with local_ground(tmp_path) as ground:
+        with open(ground.path("f"), "wb") as file:
+            file.truncate(looking.LARGE_BYTES + 1)
+        await ground.until("f", File)
+        await ground.drain()
+        os.rename(ground.path("f"), ground.path("g"))
+        come = await ground.until("g", File)
+        assert come.found.size == looking.LARGE_BYTES + 1
+        assert rel("g") not in read
+
+
 async def test_a_rewrite_of_what_was_just_put_there_is_seen_although_no_stamp_tells(tmp_path, monkeypatch):
     """In one tick of the kernel's clock, as long as before, with its time put back. Here a tick lasts a minute."""
     if not sys.platform.startswith("linux"):

@@ -4,6 +4,7 @@ Owns the order within a batch. It returns values and changes nothing; what they 
 """
 
 import stat
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -19,6 +20,8 @@ from dirsync.limits import RACY_NANOSECONDS
 
 LARGE_BYTES = 8 * 1024 * 1024
 """A file above this is read in a job of its own, so that nothing small waits for it."""
+_TOLD_NANOSECONDS = RACY_NANOSECONDS + 1_000_000
+"""Of a change that is older than this, the stat tells for certain whether anything came after it."""
 _BATCH_READ_BYTES = 32 * 1024 * 1024
 """What one batch reads at most; the rest of it is looked at in the next."""
 
@@ -54,7 +57,9 @@ class Moved:
 
 @dataclass(frozen=True, slots=True)
 class Large:
-    """A large file: it wants a job of its own."""
+    """A large file: it wants a job of its own, after so many seconds, when one reading will be enough."""
+
+    wait_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +136,7 @@ class _Batch:
             if source is not None and _is_same_file(source[1], present):
                 return Moved(source[0], _taken_over(source[1], present))
         if present.size > LARGE_BYTES:
-            return Large()
+            return Large(_seconds_until_told(present))
         if self._bytes_left <= 0:
             return NotYet()
         self._bytes_left -= present.size
@@ -183,6 +188,12 @@ def _status(parents: Parents, path: RelPath) -> Fingerprint | None:
         return fingerprint_of(lstat_at(*parents.place_of(path)))
     except OSError:
         return None
+
+
+def _seconds_until_told(present: Fingerprint) -> float:
+    """Return how long a reading would still prove nothing: the last change is as young as the clock's grain."""
+    age_ns = time.time_ns() - max(present.mtime_ns, present.ctime_ns)
+    return min(max(_TOLD_NANOSECONDS - age_ns, 0), _TOLD_NANOSECONDS) / 1e9
 
 
 def _is_same_file(known: Known, present: Fingerprint) -> bool:

@@ -172,9 +172,10 @@ class Settling:
                 self._release_waiters()
             self._wake.set()
 
-    async def _large(self, ask: Ask) -> None:
-        """Look at a large file in a job of its own."""
+    async def _large(self, ask: Ask, wait_seconds: float) -> None:
+        """Look at a large file in a job of its own, not before one reading is enough: another would take as long."""
         generation = self._generation
+        await asyncio.sleep(wait_seconds)
         try:
             root = self._site.ground.root
             outcome = await self._site.threads.bulk(partial(look_alone, root, ask, self.is_reporting))
@@ -199,7 +200,7 @@ class Settling:
                 return  # the root was lost while one of them was recorded
             if isinstance(outcome, Large):
                 self._pending.looked(ask.path)
-                jobs.create_task(self._large(ask), name="look at a large file")
+                jobs.create_task(self._large(ask, outcome.wait_seconds), name="look at a large file")
             else:
                 await self.conclusions.conclude(ask, outcome)
 
