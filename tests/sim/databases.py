@@ -1,7 +1,7 @@
 """The databases of a simulation: real SQLite on real files, with a hook at each statement and a model of power cuts.
 
-A killed process leaves what was committed. A power cut leaves what was committed *durably*: with a write-ahead log that
-is every commit under synchronous=FULL, else only what stood in the database file at the last checkpoint.
+A killed process leaves what was committed. A power cut leaves what was committed *durably*: of the write-ahead log that
+is what the last commit under synchronous=FULL left of it, and nothing that was committed otherwise since.
 """
 
 import os
@@ -17,6 +17,10 @@ _FULL = 2
 _LOG = "-wal"
 
 
+def _size_of(log):
+    return log.stat().st_size if log.exists() else 0
+
+
 class SimSqlite:
     """Stands in for the module `sqlite3`: connections tell `before(process, statement)` of each statement."""
 
@@ -27,12 +31,17 @@ class SimSqlite:
         return getattr(sqlite3, name)
 
     def connect(self, path, **options):
-        before, process = self._before, current.get()
+        before, process, log = self._before, current.get(), Path(f"{path}{_LOG}")
 
         class Connection(sqlite3.Connection):
+            synced_bytes = _size_of(log)
+
             def execute(self, statement, *values):
                 before(process, statement)
-                return super().execute(statement, *values)
+                result = super().execute(statement, *values)
+                if statement == "COMMIT" and super().execute("PRAGMA synchronous").fetchone()[0] >= _FULL:
+                    self.synced_bytes = _size_of(log)
+                return result
 
             def executemany(self, statement, rows):
                 before(process, statement)
@@ -89,8 +98,11 @@ class SimDatabase:
             return
         database._is_open = False
         connection = database._connection
-        synchronous = sqlite3.Connection.execute(connection, "PRAGMA synchronous").fetchone()[0]
-        survivors = self._survivors(is_full=not is_power_cut or synchronous >= _FULL)
+        survivors = {
+            name: content for name in (FILE_NAME, FILE_NAME + _LOG) if (content := self._read(name)) is not None
+        }
+        if is_power_cut and FILE_NAME + _LOG in survivors:
+            survivors[FILE_NAME + _LOG] = survivors[FILE_NAME + _LOG][: connection.synced_bytes]
         connection.close()
         for name in (FILE_NAME, FILE_NAME + _LOG):
             (self.directory / name).unlink(missing_ok=True)
@@ -98,9 +110,9 @@ class SimDatabase:
             (self.directory / name).write_bytes(content)
         os.close(database._directory_lock)
 
-    def _survivors(self, is_full):
-        names = [FILE_NAME, FILE_NAME + _LOG] if is_full else [FILE_NAME]
-        return {name: (self.directory / name).read_bytes() for name in names if (self.directory / name).exists()}
+    def _read(self, name):
+        file = self.directory / name
+        return file.read_bytes() if file.exists() else None
 
 
 def make_template(directory):
