@@ -256,6 +256,22 @@ async def test_an_edit_passes_to_b_while_it_is_being_superseded(tmp_path):
 
 
 @in_virtual_time
+async def test_what_b_held_before_it_was_given_something_says_nothing_about_what_it_holds(tmp_path):
+    async with World(tmp_path) as world:
+        await locked(world)
+        world.b.gates["reports"] = asyncio.Event()
+        world.b.chmod(X, 0o600)
+        world.b.chmod(X, 0o644)
+        world.a.write(X, b"by A")
+        await world.until(lambda: world.b.read(X) == b"by A")
+        world.b.gates.pop("reports").set()
+        await asyncio.sleep(1)
+        assert await unlock(world) == 2
+        await world.settle()
+        assert world.a.read(X) == world.b.read(X)
+
+
+@in_virtual_time
 async def test_an_edit_right_after_an_apply_is_what_stands_there(tmp_path):
     async with World(tmp_path) as world:
         await locked(world)

@@ -227,14 +227,15 @@ class Coordinator:
         """Note a change."""
         at = asyncio.get_running_loop().time() - change.age_ms / 1000
         self._generation += 1
-        is_news = self.lanes[role].is_news(change.path, change.serial) or change.capture
-        if not is_news or change.found == DROPPED:
+        is_news = self.lanes[role].is_news(change.path, change.serial)
+        if change.found == DROPPED or not (is_news or change.capture):
             return
-        if change.found != self.pair.views.get(role, change.path):
-            self.pair.troubles.pop(change.path, None)
-        self.pair.observe(role, change.path, change.found, at)
-        if change.content is not None and self.pair.views.is_open(change.path):
-            self.pair.keep_inline(role, change.path, change.content)
+        if is_news:  # a captured state has its place in the queue, also where it does not stand there any more
+            if change.found != self.pair.views.get(role, change.path):
+                self.pair.troubles.pop(change.path, None)
+            self.pair.observe(role, change.path, change.found, at)
+            if change.content is not None and self.pair.views.is_open(change.path):
+                self.pair.keep_inline(role, change.path, change.content)
         self.holds.take(role, change, while_apart=Role.B not in self.ready)
         if self.pair.views.is_open(change.path):
             self._set_in_sync(False)
