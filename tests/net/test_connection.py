@@ -376,9 +376,11 @@ async def test_silence_is_noticed_at_both_ends_and_everything_fails():
         waiting = asyncio.create_task(near.request(WaitRequest(-1)))
         await settle()
         wire.is_cut = True
-        assert await near.wait_closed() == "nothing was heard for 0.2 s"
-        assert await far.wait_closed() == "nothing was heard for 0.2 s"
-        with pytest.raises(Unreachable, match="nothing was heard"):
+        ends = {await near.wait_closed(), await far.wait_closed()}
+        # On a busy machine the end that notices second may have been closed by the first before.
+        assert "nothing was heard for 0.2 s" in ends
+        assert ends <= {"nothing was heard for 0.2 s", "the far end closed the connection"}
+        with pytest.raises(Unreachable, match=r"nothing was heard|closed the connection"):
             await waiting
 
 
