@@ -416,7 +416,7 @@ def test_interrupting_the_client_does_not_stop_the_drain(shared: Pair) -> None:
     unlocking = shared.begin("lab3", "unlock", "f")
     shared.server_a.wait_event("applied", 2)
     unlocking.send_signal(signal.SIGINT)
-    drained(unlocking)  # on a busy machine the whole drain may be over by then
+    assert drained(unlocking)[0] != 0
     shared.server_a.wait_event("unlocked")
     assert applied_sizes(shared) == sizes
     shared.settle()
