@@ -59,6 +59,8 @@ UNSETTLED_NOTICE_SECONDS = 2.0
 """When a file that waits for its writer is announced."""
 RACY_NANOSECONDS = 20_000_000
 """A stat this close to the last change proves nothing (kernel ticks are up to 10 ms): the content decides."""
+WRITTEN_OUT_NANOSECONDS = 60_000_000_000
+"""What was written so long ago is on the disk even if nobody synced it (Linux begins after 30 s, and looks every 5)."""
 
 SCAN_INTERVAL_SECONDS = 4.0
 SCAN_DURATION_FACTOR = 500

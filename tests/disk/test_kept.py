@@ -101,6 +101,24 @@ def test_the_second_look_reads_only_what_changed(bench: Bench) -> None:
     assert found == file_entry(b"late", path.stat().st_mtime_ns)
 
 
+@pytest.mark.parametrize("how", ["looked at again", "left by a crash"])
+def test_what_was_written_after_it_was_kept_is_durable_before_it_is_known(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    file = _keep(bench)
+    path = bench.state / "versions" / file
+    path.write_bytes(b"late")
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda fd: synced.append(os.fstat(fd).st_ino))
+    if how == "looked at again":
+        found = bench.kept.as_it_is(file, file_entry(b"old"))
+    else:
+        (orphan,) = bench.kept.orphans(set(), bench.path_of("f"))
+        found = orphan.entry
+    assert found == file_entry(b"late", path.stat().st_mtime_ns)
+    assert synced == [path.stat().st_ino]
+
+
 class _Killed(BaseException):
     """The server ends here."""
 

@@ -10,6 +10,7 @@ import pytest
 
 import dirsync.disk.apply as apply_module
 import dirsync.replica.applying as applying
+import dirsync.replica.saving as saving
 import dirsync.replica.vanishing as vanishing
 from dirsync.core.entry import Directory, File
 from dirsync.core.fingerprint import Fingerprint
@@ -297,6 +298,22 @@ async def test_a_held_state_that_was_known_but_not_captured_when_the_server_died
         (row,) = capture_rows.load(connection)
     assert isinstance(row.entry, File)
     assert row.entry.size == len(b"an update")
+
+
+@pytest.mark.parametrize("boot", ["the same", "another"])
+async def test_after_a_boot_the_stat_of_what_was_changed_last_proves_nothing(tmp_path, monkeypatch, boot):
+    monkeypatch.setattr(saving, "boot_id", lambda: b"the same")
+    async with local_ground(tmp_path) as ground:
+        ground.write("f", b"what stands there")
+        await ground.until("f", File)
+        found = ground.seen[rel("f")]
+    with closing(Database.open(tmp_path / "state")) as database, database.transaction() as connection:
+        # As if other bytes had been read under this very stat, and a power cut had taken them: nobody had synced them.
+        digest = digest_of(b"not synced by any")
+        connection.execute("UPDATE index_entries SET digest = ?, looked_ns = looked_ns + 1000000000", (digest,))
+    monkeypatch.setattr(saving, "boot_id", boot.encode)
+    async with local_ground(tmp_path) as ground:
+        assert (ground.seen[rel("f")] == found) == (boot == "another")
 
 
 class Death(BaseException):

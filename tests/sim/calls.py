@@ -9,7 +9,7 @@ import os
 import posixpath
 import stat
 
-from tests.sim.disk import FIRST_DESCRIPTOR, TOP, running
+from tests.sim.disk import FIRST_DESCRIPTOR, TOP, is_a_person
 from tests.sim.names import NameCalls
 from tests.sim.nodes import failure
 
@@ -214,8 +214,7 @@ class SimOS(NameCalls):
             raise failure(errno.EROFS)
         node.fs.change(node)
         node.fs.set_data(node, data)
-        process = running.get()
-        node.is_persons = process is None or not process.is_watched
+        node.is_persons = is_a_person()
 
     # Durability
 

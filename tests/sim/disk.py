@@ -48,6 +48,12 @@ running = ContextVar("running", default=None)
 """The process that is running now; None for people, and for whoever looks on."""
 
 
+def is_a_person():
+    """Return whether what runs now is no watched process."""
+    process = running.get()
+    return process is None or not process.is_watched
+
+
 class Killed(BaseException):
     """The process is gone: nobody catches this."""
 
@@ -80,6 +86,7 @@ class Machine:
         self.name = name
         self.processes = []
         self.file_systems = []
+        self.boots = 1
         self._clock = clock
         self._offset_ns = 0
         self._last_ns = 0

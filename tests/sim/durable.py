@@ -34,6 +34,7 @@ class Durable:
         self._whole = {area: self._whole_files(side, area) for area in _FILES}
         placed = {path: node for path, node in self._standing(side).items() if not node.is_persons}
         self._placed = {node: node.data for node in placed.values()}
+        placed = {path: node for path, node in placed.items() if not _is_being_moved(node)}
         rows = self._world.servers[side].database.committed(_INDEXED)
         self._indexed = {path: placed[path] for path, inode in rows if path in placed and placed[path].inode == inode}
 
@@ -82,3 +83,13 @@ class Durable:
     def _standing(self, side):
         nodes = self._world.view(side).nodes
         return {path: node for path, node in nodes if node.is_file and not path.startswith(STAGING_PREFIX)}
+
+
+def _is_being_moved(node):
+    """Return whether a person has renamed it, or something above it, and never synced that."""
+    while node.parent is not node:
+        op = node.parent.ops.get(node.name)
+        if op is not None and op.is_persons:
+            return True
+        node = node.parent
+    return False

@@ -4,6 +4,7 @@ import errno
 import os
 import stat
 
+from tests.sim.disk import is_a_person
 from tests.sim.nodes import failure
 
 NOREPLACE, EXCHANGE = 1, 2
@@ -19,7 +20,7 @@ class NameCalls:
         fs = directory.fs
         node = fs.make(mode, data)
         fs.used += len(data)
-        fs.rename([(directory, name, None, node)])
+        fs.rename([(directory, name, None, node)], is_persons=is_a_person())
         self.disk.tell("create", directory, name, node)
         return node
 
@@ -91,7 +92,7 @@ class NameCalls:
         if not node.links:
             raise failure(errno.ENOENT)
         self._check_directory(directory)
-        node.fs.rename([(directory, name, None, node)])
+        node.fs.rename([(directory, name, None, node)], is_persons=is_a_person())
         self.disk.tell("create", directory, name, node)
 
     def unlink(self, path, *, dir_fd=None):
@@ -161,16 +162,16 @@ class NameCalls:
             return
         if new is not None:
             _check_replaceable(old, new)
-        old.fs.rename([(old_directory, old_name, old, None), (new_directory, new_name, new, old)])
+        changes = [(old_directory, old_name, old, None), (new_directory, new_name, new, old)]
+        old.fs.rename(changes, is_persons=is_a_person())
         self.disk.tell("moved_from", old_directory, old_name, old)
         self.disk.tell("moved_to", new_directory, new_name, old)
 
     def _exchange(self, one, two):
         one_directory, one_name, one_node = one
         two_directory, two_name, two_node = two
-        one_node.fs.rename(
-            [(one_directory, one_name, one_node, two_node), (two_directory, two_name, two_node, one_node)]
-        )
+        changes = [(one_directory, one_name, one_node, two_node), (two_directory, two_name, two_node, one_node)]
+        one_node.fs.rename(changes, is_persons=is_a_person())
         self.disk.tell("moved_from", one_directory, one_name, one_node)
         self.disk.tell("moved_to", two_directory, two_name, one_node)
         self.disk.tell("moved_from", two_directory, two_name, two_node)
@@ -178,7 +179,7 @@ class NameCalls:
 
     def _remove(self, directory, name, node):
         self._check_directory(directory)
-        directory.fs.rename([(directory, name, node, None)])
+        directory.fs.rename([(directory, name, node, None)], is_persons=is_a_person())
         self.disk.tell("delete", directory, name, node)
 
     def _free_name(self, place):

@@ -129,16 +129,18 @@ class Op:
     """One change of names that a power cut keeps or undoes as a whole.
 
     `changes` are (directory, name, node before, node after); `needs` are the unsynced changes it rests on.
+    `is_persons`: no watched process made it.
     """
 
-    __slots__ = ("at_ns", "changes", "is_durable", "needs", "number")
+    __slots__ = ("at_ns", "changes", "is_durable", "is_persons", "needs", "number")
 
-    def __init__(self, number, changes, needs, at_ns):
+    def __init__(self, number, changes, needs, at_ns, is_persons):
         self.number = number
         self.changes = changes
         self.needs = needs
         self.at_ns = at_ns
         self.is_durable = False
+        self.is_persons = is_persons
 
 
 class FileSystem:
@@ -234,7 +236,7 @@ class FileSystem:
 
     # Names
 
-    def rename(self, changes):
+    def rename(self, changes, *, is_persons=False):
         """Make changes of names that belong together: (directory, name, node before, node after), now and in the log.
 
         Link counts follow; an inode that lost its last name lives on while it is open.
@@ -254,12 +256,12 @@ class FileSystem:
             if after is not None:
                 after.links += 1
                 after.ctime_ns = now
-        self._note(changes)
+        self._note(changes, is_persons)
         for _, _, before, _ in changes:
             if before is not None and not before.links:
                 self.drop_if_unused(before)
 
-    def _note(self, changes):
+    def _note(self, changes, is_persons):
         nodes = dict.fromkeys(node for *_, before, after in changes for node in (before, after) if node is not None)
         is_directory = any(node.children is not None for node in nodes)
         needs = [directory.ops.get(name) for directory, name, _, _ in changes]
@@ -267,7 +269,8 @@ class FileSystem:
         needs += [op for node in nodes for op in node.ops.values()]
         if is_directory:
             needs.append(self._last_directory_op)
-        op = Op(self._next_op, changes, [need for need in dict.fromkeys(needs) if need is not None], self._now())
+        needs = [need for need in dict.fromkeys(needs) if need is not None]
+        op = Op(self._next_op, changes, needs, self._now(), is_persons)
         self._next_op += 1
         self.log[op.number] = op
         for directory, name, _, _ in changes:

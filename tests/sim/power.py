@@ -27,6 +27,7 @@ def power_cut(machine, rng):
 
     Returns what changed, for who keeps the books: that a program of the product lost something is not excused here.
     """
+    machine.boots += 1
     before = _contents(machine)
     for process in list(machine.processes):
         machine.disk.kill(process)

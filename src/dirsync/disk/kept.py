@@ -148,16 +148,23 @@ class KeptArea:
         return self.as_it_is(file, entry)
 
     def as_it_is(self, file: str, entry: Entry) -> Entry:
-        """Return what the kept file is now by its content: somebody may have put its time back. Raises OSError."""
+        """Return what the kept file is now by its content: somebody may have put its time back.
+
+        Another content than before is durable, so that it may be recorded. Raises OSError.
+        """
         if not isinstance(entry, File):
             return entry
-        found = entry_at(self._fd, os.fsencode(file))
+        name = os.fsencode(file)
+        found = entry_at(self._fd, name)
         assert isinstance(found, File)
-        # A file system that stores times more coarsely, or the copy of a link, shows another time for the same content.
-        return entry if found.digest == entry.digest else found
+        if found.digest == entry.digest:
+            # Where times are stored more coarsely, or in the copy of a link, the same content has another one.
+            return entry
+        self._sync_content(name)
+        return found
 
     def orphans(self, recorded: set[str], path_of: Callable[[bytes], RelPath | None]) -> list[Kept]:
-        """Return what was kept here but never recorded, because of a crash in between; unfinished copies go.
+        """Return what was kept here but never recorded, because of a crash in between, durable; unfinished copies go.
 
         `path_of` maps a path hash back; a file whose path it does not know, or that is unreadable, is left alone.
         Raises DiskError.
@@ -172,7 +179,10 @@ class KeptArea:
             if path is None:
                 continue
             try:
-                result.append(Kept(file, entry_at(self._fd, name), path, Why.REPLACED))
+                entry = entry_at(self._fd, name)
+                if isinstance(entry, File):
+                    self._sync_content(name)
+                result.append(Kept(file, entry, path, Why.REPLACED))
             except FileNotFoundError:
                 continue
             except OSError as error:

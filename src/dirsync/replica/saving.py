@@ -11,13 +11,16 @@ from functools import partial
 from dirsync.core.events import EventName
 from dirsync.core.fingerprint import Known
 from dirsync.core.paths import RelPath
+from dirsync.disk.boot import boot_id
 from dirsync.errors import StateError
+from dirsync.limits import WRITTEN_OUT_NANOSECONDS
 from dirsync.replica.index import Index
 from dirsync.replica.keeping import Versions
 from dirsync.replica.site import Site
-from dirsync.store import index_rows
+from dirsync.store import index_rows, meta
 from dirsync.store.database import Database
 
+_BOOT_KEY = "boot"
 _SAVE_SECONDS = 1.0
 _CLEARING_SECONDS = 3_600.0
 _CLEARING_FACTOR = 20
@@ -37,8 +40,16 @@ class IndexWriter:
         self._is_failing = False
 
     def load(self) -> None:
-        """Read the index of last time. Blocking."""
+        """Read the index of last time. Blocking.
+
+        After a boot what had changed shortly before is in doubt: a power cut may have undone what nobody had synced,
+        and left the stat as it was read.
+        """
+        booted = boot_id()
         with self._site.database.transaction() as connection:
+            if not booted or meta.get(connection, _BOOT_KEY) != booted:
+                index_rows.doubt_recent(connection, WRITTEN_OUT_NANOSECONDS)
+                meta.put(connection, _BOOT_KEY, booted)
             self._site.index = Index(index_rows.load(connection))
 
     async def run(self) -> None:
