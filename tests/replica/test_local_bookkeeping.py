@@ -300,6 +300,16 @@ async def test_a_held_state_that_was_known_but_not_captured_when_the_server_died
     assert row.entry.size == len(b"an update")
 
 
+async def test_what_vanished_as_it_was_held_is_told_though_the_lock_began_without_it(tmp_path):
+    async with local_ground(tmp_path) as ground:
+        ground.write("f", b"reported before the lock")
+        await ground.until("f", File)
+        os.unlink(ground.path("f"))
+        await ground.replica.hold([HeldName(rel("f"), None)])
+        await ground.drain()
+        assert ground.seen[rel("f")] is None
+
+
 @pytest.mark.parametrize("boot", ["the same", "another"])
 async def test_after_a_boot_the_stat_of_what_was_changed_last_proves_nothing(tmp_path, monkeypatch, boot):
     monkeypatch.setattr(saving, "boot_id", lambda: b"the same")

@@ -149,8 +149,12 @@ class HeldStates:
         for number in sorted(self._unreleased):
             self._report(self._unreleased[number], None, now)
 
-    async def hold(self, names: Sequence[HeldName]) -> None:
-        """Capture these names from now on. What was captured and not released is newer than what was `seen`."""
+    async def hold(self, names: Sequence[HeldName]) -> list[RelPath]:
+        """Capture these names from now on. What was captured and not released is newer than what was `seen`.
+
+        Returns the paths of which something else than `seen` was reported before: should that have gone meanwhile, it
+        has to be told, though it is no new state.
+        """
         async with self._turn:
             for name in names:
                 if gift := self._gifts.untold(name.path):
@@ -160,6 +164,7 @@ class HeldStates:
             await self._site.threads.record(partial(self._put, fresh))
             self._last.update((name.path, name.seen) for name in fresh)
         self._look([name.path for name in names])
+        return [name.path for name in names if self._site.index.entry(name.path) != name.seen]
 
     async def unhold(self, paths: Sequence[RelPath]) -> list[RelPath]:
         """Stop capturing these names and drop their captures.

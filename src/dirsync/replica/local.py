@@ -316,7 +316,7 @@ class LocalReplica:
 
     async def hold(self, names: Sequence[HeldName]) -> None:
         """Capture these names from now on, beginning with the present state where it is not `seen`."""
-        await self._settling.holds.hold(names)
+        self._settling.tell(await self._settling.holds.hold(names))
 
     async def unhold(self, paths: Sequence[RelPath]) -> None:
         """Stop capturing these names and drop what was captured; a later change is an ordinary one."""
