@@ -12,6 +12,7 @@ import dirsync.disk.apply as apply_module
 import dirsync.replica.applying as applying
 import dirsync.replica.saving as saving
 import dirsync.replica.vanishing as vanishing
+import dirsync.replica.watching as watching
 from dirsync.core.entry import Directory, File
 from dirsync.core.fingerprint import Fingerprint
 from dirsync.core.listing import Standing
@@ -308,6 +309,17 @@ async def test_what_vanished_as_it_was_held_is_told_though_the_lock_began_withou
         await ground.replica.hold([HeldName(rel("f"), None)])
         await ground.drain()
         assert ground.seen[rel("f")] is None
+
+
+async def test_a_watcher_that_is_silent_leaves_no_more_than_its_last_mark(tmp_path, monkeypatch):
+    async with local_ground(tmp_path) as ground:
+        monkeypatch.setattr(ground.replica._watching, "_take", lambda watcher, hints: None)
+        monkeypatch.setattr(watching, "_MARK_SECONDS", 0.0)
+        for _ in range(3):
+            await ground.replica.look(is_full=False)
+        monkeypatch.setattr(watching, "_MARK_SECONDS", 0.2)
+        await ground.replica.look(is_full=False)
+        assert len(os.listdir(tmp_path / "state" / "watch")) == 1
 
 
 @pytest.mark.parametrize("boot", ["the same", "another"])

@@ -80,29 +80,31 @@ class Watching:
         watcher = self._watcher
         if watcher is None or not watcher.is_watching:
             return False
+        awaited = frozenset(self._marks)
         name = os.fsencode(secrets.token_hex(8))
         seen: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._marks[name] = seen
         try:
             async with asyncio.timeout(_MARK_SECONDS):
-                await self._site.threads.record(partial(self._mark, watcher, name))
+                await self._site.threads.record(partial(self._mark, watcher, name, awaited))
                 await seen
         except (TimeoutError, OSError):
             return False
         finally:
             del self._marks[name]
-        with suppress(TimeoutError, OSError):  # tried again after the next mark
+        with suppress(TimeoutError, OSError):  # tried again with the next mark
             async with asyncio.timeout(_MARK_SECONDS):
-                await self._site.threads.record(partial(self._unmark, watcher))
+                await self._site.threads.record(partial(self._unmark, watcher, awaited))
         self._said.clear()
         return True
 
-    def _mark(self, watcher: Watcher, name: bytes) -> None:
+    def _mark(self, watcher: Watcher, name: bytes, awaited: frozenset[bytes]) -> None:
+        self._unmark(watcher, awaited)  # a watcher that is silent leaves one at a time
         self._made.add(name)
         watcher.mark(name)
 
-    def _unmark(self, watcher: Watcher) -> None:
-        for name in tuple(self._made):
+    def _unmark(self, watcher: Watcher, awaited: frozenset[bytes]) -> None:
+        for name in self._made - awaited:
             watcher.unmark(name)
             self._made.discard(name)
 
