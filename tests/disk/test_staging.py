@@ -334,6 +334,26 @@ def test_nothing_is_received_once_the_staging_area_is_closed(bench: Bench) -> No
         receiving.write(b"late")
 
 
+@pytest.mark.parametrize("number", [errno.EIO, errno.EROFS, errno.EACCES])
+def test_where_is_staged_does_not_change_with_a_disk_that_fails(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """What a crash has left is looked for where it was staged."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    left = bench.state / "staging" / f"{path_hash(F).decode()}-00-00000000"
+    left.write_bytes(b"somebody's")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "rename", fail)
+        staging = Staging(bench.root, bench.state)
+    (stray,) = staging.recover(bench.path_of("f"))
+    assert (stray.path, stray.name) == (F, os.fsencode(left.name))
+    staging.close()
+    left.unlink()
+
+
 def test_a_mount_is_found_out_without_leaving_a_trace(bench: Bench, tmp_path: Path) -> None:
     here = os.open(tmp_path, os.O_RDONLY)
     assert syscalls.can_rename_between(here, bench.root.fd)

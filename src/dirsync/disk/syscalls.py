@@ -225,14 +225,15 @@ def _exists(directory: int, name: bytes) -> bool:
 
 
 def can_rename_between(source: int, target: int) -> bool:
-    """Return whether a rename from one directory to the other stays on one mount; nothing is created for it."""
+    """Return whether a rename from one directory to the other stays on one mount; nothing is created for it.
+
+    A disk that fails, or is read-only, is no other mount: what the answer decides must not change with its state.
+    """
     absent = b".dirsync-" + os.urandom(8).hex().encode()
     try:
         os.rename(absent, absent, src_dir_fd=source, dst_dir_fd=target)
-    except FileNotFoundError:
-        return True
-    except OSError:
-        return False
+    except OSError as error:
+        return error.errno != errno.EXDEV
     return False
 
 
