@@ -1,9 +1,9 @@
-"""What both roles are built of: their replica, and how they say that they are ready."""
+"""What both roles are built of: their replica, how their connections send, and how they say that they are ready."""
 
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 
 from dirsync.core.entry import Role
@@ -11,10 +11,13 @@ from dirsync.core.events import Emit, EventName
 from dirsync.disk.reasons import reason_of
 from dirsync.errors import DiskError
 from dirsync.limits import READY_SECONDS
+from dirsync.net.connection import Connection
+from dirsync.net.limit import Limiter
 from dirsync.net.reasons import address_text
 from dirsync.replica.local import LocalReplica
-from dirsync.run.settings import ADDRESS_NAME, Settings
+from dirsync.run.settings import ADDRESS_NAME, Compression, Settings
 from dirsync.store.database import Database
+from dirsync.wire.framing import PACKING
 
 
 @asynccontextmanager
@@ -33,6 +36,22 @@ async def open_replica(settings: Settings, role: Role, database: Database, emit:
         versions_max_bytes=settings.versions_max_bytes,
     ) as replica:
         yield replica
+
+
+class Sending:
+    """How everything that a server sends to the other one goes: within the limit, packed where both ends can."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._limiter = Limiter(settings.bandwidth_limit) if settings.bandwidth_limit else None
+        self._can_pack = PACKING in settings.capabilities
+        self._packs_always = settings.compression is Compression.ON
+
+    def begin(self, connection: Connection, kind: str, capabilities: Collection[str]) -> None:
+        """Have a connection of this kind, to an end with these capabilities, send so from now on."""
+        if self._limiter is not None:
+            connection.limit(self._limiter, is_first=kind == "control")
+        if self._can_pack and PACKING in capabilities:
+            connection.pack(always=self._packs_always)
 
 
 async def announce_ready(settings: Settings, role: Role, port: int, replica: LocalReplica, emit: Emit) -> None:

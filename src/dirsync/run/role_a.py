@@ -27,7 +27,6 @@ from dirsync.limits import (
 from dirsync.net.calls import Incoming
 from dirsync.net.connection import Connection
 from dirsync.net.dial import dial
-from dirsync.net.limit import Limiter
 from dirsync.net.listen import listen
 from dirsync.net.shortway import ShortWay
 from dirsync.net.tls import Credential
@@ -36,13 +35,12 @@ from dirsync.replica.local import LocalReplica
 from dirsync.replica.remote import RemoteReplica
 from dirsync.run import identity
 from dirsync.run.emitting import Sink, make_emit
-from dirsync.run.parts import announce_ready, open_replica
+from dirsync.run.parts import Sending, announce_ready, open_replica
 from dirsync.run.printed import printed
-from dirsync.run.settings import Compression, Settings
+from dirsync.run.settings import Settings
 from dirsync.run.strangers import Strangers
 from dirsync.store.database import Database
 from dirsync.wire.client_messages import EventsPart, ListPart
-from dirsync.wire.framing import PACKING
 from dirsync.wire.meeting import PROTOCOL_MAJOR, PROTOCOL_MINOR, Chunk, Denied, Hello, Welcome
 from dirsync.wire.messages import Message
 
@@ -137,7 +135,7 @@ class _LinkToB:
         self._journal = journal
         self._tally = tally
         self._emit = emit
-        self._limiter = Limiter(settings.bandwidth_limit) if settings.bandwidth_limit else None
+        self._sending = Sending(settings)
         self._epoch = identity.new_epoch(database)
         self._said = ""
         self._apart_since = asyncio.get_running_loop().time()
@@ -196,10 +194,7 @@ class _LinkToB:
         address = self._settings.reach(Role.B)
         hello = await asyncio.to_thread(self._hello, kind, session)
         connection, welcome = await dial(address.host, address.port, self._credential, hello)
-        if self._limiter is not None:
-            connection.limit(self._limiter, is_first=kind == "control")
-        if PACKING in hello.capabilities and PACKING in welcome.capabilities:
-            connection.pack(always=self._settings.compression is Compression.ON)
+        self._sending.begin(connection, kind, welcome.capabilities)
         async with connection:
             yield connection, welcome
 

@@ -7,18 +7,16 @@ from dirsync.core.entry import Role
 from dirsync.core.events import Emit, Event, EventName
 from dirsync.errors import StateError
 from dirsync.net.connection import Connection
-from dirsync.net.limit import Limiter
 from dirsync.net.listen import listen
 from dirsync.net.tls import Credential
 from dirsync.peer.sessions import Sessions
 from dirsync.replica.local import LocalReplica
 from dirsync.run import identity
 from dirsync.run.emitting import Sink, make_emit
-from dirsync.run.parts import announce_ready, open_replica
-from dirsync.run.settings import Compression, Settings
+from dirsync.run.parts import Sending, announce_ready, open_replica
+from dirsync.run.settings import Settings
 from dirsync.run.strangers import Strangers
 from dirsync.store.database import Database
-from dirsync.wire.framing import PACKING
 from dirsync.wire.meeting import PROTOCOL_MAJOR, PROTOCOL_MINOR, Denied, Hello, Welcome
 
 
@@ -35,13 +33,10 @@ async def run_b(settings: Settings, credential: Credential, database: Database, 
         server = _ServerB(database, replica, emit, settings.capabilities)
         sessions = Sessions(replica, server.welcome, server.begin, server.announce)
         forwarded.append(sessions)
-        limiter = Limiter(settings.bandwidth_limit) if settings.bandwidth_limit else None
+        sending = Sending(settings)
 
         async def take(hello: Hello, connection: Connection) -> None:
-            if limiter is not None:
-                connection.limit(limiter, is_first=hello.kind == "control")
-            if PACKING in hello.capabilities and PACKING in settings.capabilities:
-                connection.pack(always=settings.compression is Compression.ON)
+            sending.begin(connection, hello.kind, hello.capabilities)
             await sessions.take(hello, connection)
 
         address = settings.b.listen
