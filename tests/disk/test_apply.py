@@ -268,6 +268,33 @@ def test_a_fallback_that_fails_at_its_last_rename_leaves_the_old_file(
     assert bench.at("f").read_bytes() == b"old"
 
 
+@pytest.mark.parametrize("has_links", [True, False])
+def test_a_fallback_that_fails_at_its_last_rename_loses_neither(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, has_links: bool
+) -> None:
+    """What goes to the tree may be the only copy, too: a surprise that is put back."""
+    bench.make("one", b"one's only copy")
+    bench.make("two", b"two's only copy")
+    rename = os.rename
+
+    def fail_aside(source: bytes, target: bytes, **places: int) -> None:
+        if source.endswith(b".aside"):
+            raise OSError(errno.EIO, "no")
+        rename(source, target, **places)
+
+    def no_links(*_: object, **__: object) -> None:
+        raise OSError(errno.EPERM, "no")
+
+    _without_exchange(monkeypatch)
+    monkeypatch.setattr(os, "rename", fail_aside)
+    if not has_links:
+        monkeypatch.setattr(os, "link", no_links)
+    with pytest.raises(OSError, match="no"):
+        syscalls.rename_exchange(bench.root.fd, b"one", bench.root.fd, b"two")
+    left = {path.read_bytes() for path in bench.directory.iterdir()}
+    assert left == {b"one's only copy", b"two's only copy"}
+
+
 def test_the_fallback_puts_a_surprise_back(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     _without_exchange(monkeypatch)
     known = bench.make("f")

@@ -186,8 +186,12 @@ def rename_exchange(one: int, one_name: bytes, two: int, two_name: bytes) -> Non
     try:
         os.rename(aside, one_name, src_dir_fd=one, dst_dir_fd=one)
     except OSError:
-        # Back to where it was: what is at the second name can be made again, this cannot.
-        os.replace(aside, two_name, src_dir_fd=one, dst_dir_fd=two)
+        # Back to where they were, and nothing is replaced before it has another name: either may be an only copy.
+        if not _is_directory(two, two_name) and _linked(two, two_name, one, one_name):
+            os.replace(aside, two_name, src_dir_fd=one, dst_dir_fd=two)
+        else:
+            os.rename(two_name, one_name, src_dir_fd=two, dst_dir_fd=one)
+            rename_noreplace(one, aside, two, two_name)
         raise
 
 
