@@ -165,7 +165,7 @@ class ReplicaConformance:
     async def test_a_file_is_added_with_content_that_rides_along(self, site: Site) -> None:
         await ready(site)
         wanted = file_of(b"new", 0o640)
-        assert await apply_one(site, step(b"f", None, wanted, b"new")) == Applied(wanted)
+        assert await apply_one(site, step(b"f", None, wanted, b"new")) == Applied()
         assert site.read(b"f") == b"new"
         assert (await snapshot_of(site.replica))[b"f"] == wanted
 
@@ -195,7 +195,7 @@ class ReplicaConformance:
         results = await site.replica.apply(
             [step(b"d", None, made), step(b"d/f", None, inside, b"in"), step(b"d/l", None, link)]
         )
-        assert results == [Applied(made), Applied(inside), Applied(link)]
+        assert results == [Applied()] * 3
         assert (await snapshot_of(site.replica)) == {b"d": made, b"d/f": inside, b"d/l": link}
         results = await site.replica.apply(
             [step(b"d/f", inside, None), step(b"d/l", link, None), step(b"d", made, None)]
@@ -209,7 +209,7 @@ class ReplicaConformance:
         before = await file_at(site, b"old")
         after = replace(before, mode=0o600)
         action = Action(RelPath(b"new"), None, after, renamed_from=RelPath(b"old"), expected_source=before)
-        assert await apply_one(site, Step(action)) == Applied(after, is_renamed=True)
+        assert await apply_one(site, Step(action)) == Applied(is_renamed=True)
         assert (site.read(b"old"), site.read(b"new")) == (None, b"content")
         assert await snapshot_of(site.replica) == {b"new": after}
 
@@ -218,7 +218,7 @@ class ReplicaConformance:
         site.write(b"f", b"same")
         wanted = replace(await file_at(site, b"f"), mode=0o600, mtime_ns=MTIME_NS)
         before = await snapshot_of(site.replica)
-        assert await apply_one(site, step(b"f", before[b"f"], wanted)) == Applied(wanted)
+        assert await apply_one(site, step(b"f", before[b"f"], wanted)) == Applied()
         assert (await snapshot_of(site.replica))[b"f"] == wanted
         assert list(await site.replica.history(RelPath(b"f"))) == []
 
@@ -243,7 +243,7 @@ class ReplicaConformance:
         wanted = file_of(b"x")
         results = await site.replica.apply([step(b"d", directory, None), step(b"f", None, wanted, b"x")])
         assert isinstance(results[0], Failed | Refused)
-        assert results[1] == Applied(wanted)
+        assert results[1] == Applied()
         assert (site.read(b"d/f"), site.read(b"f")) == (b"in it", b"x")
 
     async def test_many_steps_come_back_in_order(self, site: Site) -> None:
@@ -251,7 +251,7 @@ class ReplicaConformance:
         contents = [b"%d" % number * 3000 for number in range(100)]
         steps = [step(b"f%d" % n, None, file_of(content), content) for n, content in enumerate(contents)]
         results = await site.replica.apply(steps)
-        assert results == [Applied(one.action.intended) for one in steps]
+        assert results == [Applied()] * len(steps)
         assert [site.read(one.action.path) for one in steps] == contents
 
     # Content.
@@ -263,7 +263,7 @@ class ReplicaConformance:
         assert await site.replica.stage(wanted.digest, wanted.size) == 0
         assert await site.replica.put(wanted.digest, wanted.size, 0, chunks_of(LARGE))
         assert await site.replica.stage(wanted.digest, wanted.size) == wanted.size
-        assert await apply_one(site, step(b"f", None, wanted)) == Applied(wanted)
+        assert await apply_one(site, step(b"f", None, wanted)) == Applied()
         assert site.read(b"f") == LARGE
 
     async def test_content_that_rides_along_must_be_what_is_meant(self, site: Site) -> None:
@@ -276,7 +276,7 @@ class ReplicaConformance:
         await ready(site)
         site.write(b"f", LARGE)
         wanted = replace(await file_at(site, b"f"), mtime_ns=MTIME_NS)
-        assert await apply_one(site, step(b"copy", None, wanted)) == Applied(wanted)
+        assert await apply_one(site, step(b"copy", None, wanted)) == Applied()
         assert (site.read(b"f"), site.read(b"copy")) == (LARGE, LARGE)
 
     async def test_content_that_does_not_match_is_not_taken(self, site: Site) -> None:
@@ -301,7 +301,7 @@ class ReplicaConformance:
         have = await site.replica.stage(wanted.digest, wanted.size)
         assert have in (0, CHUNK_BYTES)
         assert await site.replica.put(wanted.digest, wanted.size, have, chunks_of(LARGE[have:]))
-        assert await apply_one(site, step(b"f", None, wanted)) == Applied(wanted)
+        assert await apply_one(site, step(b"f", None, wanted)) == Applied()
         assert site.read(b"f") == LARGE
 
     async def test_content_is_fetched_only_where_it_is_still_that(self, site: Site) -> None:

@@ -20,6 +20,7 @@ from dirsync.core.reports import (
     Missing,
     Refused,
     Step,
+    now_standing,
 )
 from dirsync.core.versions import Why
 from dirsync.disk import swap
@@ -415,10 +416,10 @@ async def test_what_one_name_is_given_its_hard_link_is_not(tmp_path):
         before, entry = os.stat(ground.path("held")), ground.seen[rel("a")]
         wanted = a_file(b"one", 2 * 10**18, 0o600)
         renamed = Action(rel("new"), None, wanted, renamed_from=rel("old"), expected_source=entry)
-        results = await ground.replica.apply([Step(Action(rel("a"), entry, wanted)), Step(renamed)])
-        assert [result.entry for result in results] == [wanted, entry]
-        (result,) = await ground.replica.apply([Step(Action(rel("new"), entry, wanted))])
-        assert result.entry == wanted
+        actions = [Action(rel("a"), entry, wanted), renamed, Action(rel("new"), entry, wanted)]
+        results = [*await ground.replica.apply(list(map(Step, actions[:2])))]
+        results += await ground.replica.apply([Step(actions[2])])
+        assert list(map(now_standing, actions, results)) == [wanted, entry, wanted]
         for name in ("a", "new"):
             found = os.stat(ground.path(name))
             assert (found.st_mtime_ns, found.st_mode & 0o777) == (2 * 10**18, 0o600)

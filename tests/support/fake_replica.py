@@ -317,4 +317,4 @@ class FakeReplica:
         if action.renamed_from is not None:
             self._put(action.renamed_from, ABSENT)
         self._put(action.path, Standing(action.intended, content))
-        return Applied(action.intended, kept, is_renamed=action.renamed_from is not None, serial=self._serial)
+        return Applied(self._serial, kept, is_renamed=action.renamed_from is not None)

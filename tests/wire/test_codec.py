@@ -2,6 +2,7 @@
 
 import math
 import typing
+from dataclasses import fields, replace
 
 import msgpack
 import pytest
@@ -10,14 +11,25 @@ from hypothesis import strategies as st
 
 from dirsync.core.entry import File, Problem, Role, Symlink
 from dirsync.core.events import Event, EventName
-from dirsync.core.reports import Change
+from dirsync.core.paths import RelPath
+from dirsync.core.plan import Action
+from dirsync.core.reports import Applied, Change, Step
 from dirsync.errors import LocalProtocolError, RemoteProtocolError
 from dirsync.limits import FRAME_BYTES_MAX, PATH_BYTES_MAX
 from dirsync.wire.client_messages import ListRequest, UnlockReply, WaitRequest
-from dirsync.wire.codec import FIELDS_MAX, decode, encode
+from dirsync.wire.codec import decode, encode
 from dirsync.wire.meeting import Chunk, Denied, Done, Welcome
 from dirsync.wire.messages import Cancel, Envelope, Message, Notice, Part, Reply, Request
-from dirsync.wire.replica_messages import EventsNotice, HistoryRequest, LookRequest, PutRequest, ReportsNotice
+from dirsync.wire.plain import FIELDS_MAX
+from dirsync.wire.replica_messages import (
+    ApplyReply,
+    ApplyRequest,
+    EventsNotice,
+    HistoryRequest,
+    LookRequest,
+    PutRequest,
+    ReportsNotice,
+)
 from tests.wire.values import values_of
 
 KINDS = typing.get_args(Message)
@@ -55,13 +67,36 @@ def test_numbers_are_places_and_stay_what_they_are():
     assert msgpack.unpackb(encode(Request(9, ListRequest()))) == [0, [9, [28, []]]]
     assert msgpack.unpackb(encode(Notice(ReportsNotice((Change(b"a", Problem("p")),))))) == [
         5,
-        [[6, [[[0, [b"a", [4, ["p"]], None, 0, 0.0, 0, False]]]]]],
+        [[6, [[[0, [b"a", [4, ["p"]]]]]]]],
     ]
 
 
 def test_enumerations_come_back_as_members():
     reply = decode(encode(Reply(1, Welcome(1, 0, Role.B))))
     assert reply.body.role is Role.B
+
+
+# What is not said twice.
+
+
+def step_to(intended, expected=FILE):
+    return Request(1, ApplyRequest((Step(Action(RelPath(b"f"), expected, intended)),)))
+
+
+@pytest.mark.parametrize(
+    "intended",
+    [replace(FILE, mode=0o600), replace(FILE, mtime_ns=-1), File(b"e" * 32, 5, 0, 0), File(b"e" * 32, 0, 0, 0)],
+)
+def test_a_file_is_told_by_what_is_new_of_it(intended):
+    sent = step_to(intended)
+    assert decode(encode(sent)) == sent
+    repeated = sum(getattr(FILE, each.name) == getattr(intended, each.name) for each in fields(FILE))
+    [[(_path, _expected, (_kind, told))]] = msgpack.unpackb(encode(sent))[1][1][1][0]
+    assert told.count(None) == repeated
+
+
+def test_what_is_applied_is_not_told_again():
+    assert len(encode(Reply(1, ApplyReply((Applied(1000),) * 100)))) < 8 * 100
 
 
 # What other minor versions may do.
@@ -101,6 +136,10 @@ def test_a_path_that_is_not_one_is_refused(path):
 
 
 REFUSED = {
+    "nothing in common": packed(ApplyRequest, [[[[b"f", None, [0, [None, 1, 1, 1]]]]]]),
+    "in common with another kind": packed(ApplyRequest, [[[[b"f", [1, [0o755]], [0, [None, None, 1, 1]]]]]]),
+    "in common with what is not there": packed(ApplyRequest, [[[[b"f", [0, [b"d" * 32]], [0, [None] * 4]]]]]),
+    "in common with no fields": packed(ApplyRequest, [[[[b"f", [0, None], [0, [None] * 4]]]]]),
     "digest of 31 bytes": packed(PutRequest, [b"d" * 31, 0, 0]),
     "digest of 33 bytes": packed(PutRequest, [b"d" * 33, 0, 0]),
     "negative size": packed(PutRequest, [b"d" * 32, -1, 0]),

@@ -12,7 +12,7 @@ from dirsync.core.entry import Directory, File, Role
 from dirsync.core.holds import Hold, Update
 from dirsync.core.paths import RelPath, ancestors
 from dirsync.core.plan import Action
-from dirsync.core.reports import Applied, Failed, Result, Step
+from dirsync.core.reports import Applied, Failed, Result, Step, now_standing
 from dirsync.errors import Unreachable
 from dirsync.limits import INLINE_BYTES_MAX
 from dirsync.replica.interface import FullReplica
@@ -49,7 +49,7 @@ class HoldSteps:
         now = asyncio.get_running_loop().time()
         for step, result in zip(above, results[: len(above)], strict=True):
             if isinstance(result, Applied):
-                self._pair.observe(Role.A, step.action.path, result.entry, now)
+                self._pair.observe(Role.A, step.action.path, now_standing(step.action, result), now)
         return results[len(above) :]
 
     async def _stage(self, replica: FullReplica, update: Update, entry: File) -> bool:

@@ -22,7 +22,7 @@ from dirsync.core.entry import ChangeKind, Entry, File, Role, change_kind, same_
 from dirsync.core.events import Emit, EventName, Value
 from dirsync.core.paths import RelPath, to_text
 from dirsync.core.plan import Action
-from dirsync.core.reports import Applied, ContentAt, Failed, Missing, Refused, Result, Step
+from dirsync.core.reports import Applied, ContentAt, Failed, Missing, Refused, Result, Step, now_standing
 from dirsync.errors import DirsyncError, Refusal, RootLost, Unreachable
 from dirsync.limits import BATCH_ACTIONS_MAX, BATCH_BYTES_MAX, INLINE_BYTES_MAX
 from dirsync.replica.interface import FullReplica
@@ -241,7 +241,7 @@ class Lane:
                 self._pair.troubles.pop(action.path, None)
                 if action.renamed_from is not None:
                     self._applied(action.renamed_from, None, result.serial, now)
-                self._applied(action.path, result.entry, result.serial, now)
+                self._applied(action.path, now_standing(action, result), result.serial, now)
                 self._announce(action, result, now - since)
             case Refused():
                 self._learn_refusal(action, result, now)

@@ -121,16 +121,17 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """The step was done and is durable. `kept` is the id of the version that was set aside, if one was.
+    """The step was done and is durable, so what was intended stands there; `now_standing` tells the one exception.
 
-    `entry` is what stands there now (the intended entry); `is_renamed` where it was done as one rename. Of the reports
-    about the path, those with a larger serial than this one were made after it, the others before: they may come later.
+    Of the reports about the path, those with a larger serial than this one were made after it, the others before: they
+    may come later. `kept` is the id of the version that was set aside, if one was. `is_renamed` where it was done as
+    one rename; `is_as_it_was` where the renamed file kept its time and bits, because it has other names too.
     """
 
-    entry: Entry | None
+    serial: int = field(default=0, compare=False)
     kept: str | None = None
     is_renamed: bool = False
-    serial: int = field(default=0, compare=False)
+    is_as_it_was: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +161,11 @@ class Failed:
 
 
 Result = Applied | Refused | Missing | Failed
+
+
+def now_standing(action: Action, applied: Applied) -> Entry | None:
+    """Return what stands at the path of an action that was done."""
+    return action.expected_source if applied.is_as_it_was else action.intended
 
 
 @dataclass(frozen=True, slots=True)

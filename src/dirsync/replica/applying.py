@@ -99,7 +99,8 @@ class Applying:
             raise swapped.trouble
         outcomes = iter(swapped.outcomes)
         results = [
-            _result(next(outcomes), swapped.versions, serial) if isinstance(each, Prepared) else each for each in ready
+            _result(each.action, next(outcomes), swapped.versions, serial) if isinstance(each, Prepared) else each
+            for each in ready
         ]
         # What a refusal found may be a moment's state: what settles is told, also where it is what was known before.
         refused = [step.action for step, result in zip(steps, results, strict=True) if isinstance(result, Refused)]
@@ -312,10 +313,10 @@ def _discard(staging: Staging, prepared: Sequence[Prepared]) -> None:
         staging.tidy()
 
 
-def _result(outcome: Done | Refused | Failed, versions: dict[str, str], serial: int) -> Result:
+def _result(action: Action, outcome: Done | Refused | Failed, versions: dict[str, str], serial: int) -> Result:
     if isinstance(outcome, Refused):
         return replace(outcome, serial=serial)
     if isinstance(outcome, Failed):
         return outcome
     kept = None if outcome.kept is None else versions.get(outcome.kept.file)
-    return Applied(outcome.entry, kept, outcome.is_renamed, serial)
+    return Applied(serial, kept, outcome.is_renamed, is_as_it_was=outcome.entry != action.intended)

@@ -1,11 +1,11 @@
 """Owns messages as bytes: the only file that speaks msgpack, and the only one where a value may be of any type.
 
 A value of a dataclass or a named tuple is the array of its fields; one of a union has its place in that union before
-them; None is nil. So a field may be appended, with a default: older readers ignore it, newer ones fill it in. Decoding
+them; None is nil. So a field may be appended, with a default: older readers ignore it, newer ones fill it in. At the
+end of an array what has its default is left out, and what a file keeps by an action is nil in what shall be. Decoding
 believes nothing: what it returns satisfies each type and bound of `wire.messages`, or it raises RemoteProtocolError.
 """
 
-import math
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -17,22 +17,36 @@ from typing import Any
 import msgpack
 
 from dirsync.core.chunks import ContentBytes
-from dirsync.core.entry import PERMISSION_BITS, Digest
-from dirsync.core.paths import RelPath, parse_path
-from dirsync.errors import InvalidPath, LocalProtocolError, RemoteProtocolError
-from dirsync.limits import FRAME_BYTES_MAX, PATH_BYTES_MAX
+from dirsync.core.entry import Digest, Entry, File
+from dirsync.core.paths import RelPath
+from dirsync.core.plan import Action
+from dirsync.errors import LocalProtocolError, RemoteProtocolError
+from dirsync.limits import FRAME_BYTES_MAX
 from dirsync.wire.framing import Payload
 from dirsync.wire.messages import Envelope
+from dirsync.wire.plain import (
+    FIELDS_MAX,
+    read_bool,
+    read_bytes,
+    read_digest,
+    read_float,
+    read_mode,
+    read_natural,
+    read_path,
+    read_signed,
+    read_target,
+    read_text,
+    read_values,
+    unexpected,
+    write_float,
+    write_values,
+)
 from dirsync.wire.raw_chunks import CHUNK_MARK, chunk_pieces, read_chunk
 
 ITEMS_MAX = 256 * 1024
 """Of one array: more than fits into a frame in practice. msgpack reserves room for what an array claims to hold."""
-FIELDS_MAX = 64
-"""Of one event."""
-
-_INT_MAX = 2**63 - 1
-_DIGEST_BYTES = 32
 _SIGNED = frozenset({"last"})
+_FILE = typing.get_args(Entry).index(File)
 
 Write = Callable[[Any], Any]
 Read = Callable[[Any], Any]
@@ -77,117 +91,17 @@ def decode(payload: Payload) -> Envelope:
     return envelope
 
 
-def _bad(expected: str, raw: object) -> RemoteProtocolError:
-    return RemoteProtocolError(f"expected {expected}, received {type(raw).__name__}")
-
-
-# Plain values: written as they are, so there is only a reader.
-
-
-def _read_text(raw: Any) -> Any:
-    if type(raw) is not str:
-        raise _bad("text", raw)
-    return raw
-
-
-def _read_bytes(raw: Any) -> Any:
-    if type(raw) is not bytes:
-        raise _bad("bytes", raw)
-    return raw
-
-
-def _read_bool(raw: Any) -> Any:
-    if type(raw) is not bool:
-        raise _bad("a truth value", raw)
-    return raw
-
-
-def _read_signed(raw: Any) -> Any:
-    # The format itself expresses exactly MTIME_NANOSECONDS_MIN to MTIME_NANOSECONDS_MAX.
-    if type(raw) is not int:
-        raise _bad("an integer", raw)
-    return raw
-
-
-def _read_natural(raw: Any) -> Any:
-    if type(raw) is not int or not 0 <= raw <= _INT_MAX:
-        raise _bad("a natural number of 63 bits", raw)
-    return raw
-
-
-def _read_mode(raw: Any) -> Any:
-    if type(raw) is not int or not 0 <= raw <= PERMISSION_BITS:
-        raise _bad("permission bits", raw)
-    return raw
-
-
-def _read_float(raw: Any) -> Any:
-    if type(raw) is int:
-        return float(_read_signed(raw))
-    if type(raw) is not float or not math.isfinite(raw):
-        raise _bad("a finite number", raw)
-    return raw
-
-
-def _read_path(raw: Any) -> Any:
-    if type(raw) is not bytes:
-        raise _bad("a path", raw)
-    try:
-        return parse_path(raw)
-    except InvalidPath as error:
-        raise RemoteProtocolError(str(error)) from None
-
-
-def _read_digest(raw: Any) -> Any:
-    if type(raw) is not bytes or len(raw) != _DIGEST_BYTES:
-        raise _bad("a digest", raw)
-    return raw
-
-
-def _read_target(raw: Any) -> Any:
-    if type(raw) is not bytes or not 0 < len(raw) <= PATH_BYTES_MAX or b"\0" in raw:
-        raise _bad("the text of a link", raw)
-    return raw
-
-
-def _write_float(value: float) -> float:
-    if not math.isfinite(value):
-        raise LocalProtocolError(f"not a finite number: {value}")
-    return value
-
-
-def _read_value(raw: Any) -> Any:
-    kind = type(raw)
-    if kind is str or kind is bool:
-        return raw
-    if kind is int and raw > _INT_MAX:
-        raise _bad("an integer of 64 bits", raw)
-    return raw if kind is int else _read_float(raw)
-
-
-def _write_values(values: Mapping[str, Any]) -> dict[str, Any]:
-    if len(values) > FIELDS_MAX:
-        raise LocalProtocolError(f"an event has at most {FIELDS_MAX} fields")
-    return {key: _write_float(value) if isinstance(value, float) else value for key, value in values.items()}
-
-
-def _read_values(raw: Any) -> Any:
-    if type(raw) is not dict:
-        raise _bad("fields", raw)
-    return {_read_text(key): _read_value(value) for key, value in raw.items()}
-
-
 _BY_TYPE: dict[Any, Shape] = {
-    str: (None, _read_text),
-    bytes: (None, _read_bytes),
-    ContentBytes: (None, _read_bytes),
-    bool: (None, _read_bool),
-    int: (None, _read_natural),
-    float: (_write_float, _read_float),
-    RelPath: (None, _read_path),
-    Digest: (None, _read_digest),
+    str: (None, read_text),
+    bytes: (None, read_bytes),
+    ContentBytes: (None, read_bytes),
+    bool: (None, read_bool),
+    int: (None, read_natural),
+    float: (write_float, read_float),
+    RelPath: (None, read_path),
+    Digest: (None, read_digest),
 }
-_BY_FIELD: dict[tuple[str, Any], Shape] = {("mode", int): (None, _read_mode), ("target", bytes): (None, _read_target)}
+_BY_FIELD: dict[tuple[str, Any], Shape] = {("mode", int): (None, read_mode), ("target", bytes): (None, read_target)}
 
 
 # Composite values: closures, built once for each type.
@@ -196,7 +110,7 @@ _BY_FIELD: dict[tuple[str, Any], Shape] = {("mode", int): (None, _read_mode), ("
 def _shape(hint: Any, name: str = "") -> Shape:
     """Return how a value of the type `hint` travels, in a field called `name`."""
     if hint is int and (name.endswith("_ns") or name in _SIGNED):
-        return None, _read_signed
+        return None, read_signed
     if (name, hint) in _BY_FIELD:
         return _BY_FIELD[name, hint]
     if hint in _BY_TYPE:
@@ -207,10 +121,10 @@ def _shape(hint: Any, name: str = "") -> Shape:
     if origin is tuple:
         return _array(typing.get_args(hint))
     if origin is Mapping:
-        return _write_values, _read_values
+        return write_values, read_values
     if isinstance(hint, type) and issubclass(hint, StrEnum):
         return _enum(hint)
-    shape = _BY_TYPE[hint] = _record(hint)
+    shape = _BY_TYPE[hint] = _action(*_record(hint)) if hint is Action else _record(hint)
     return shape
 
 
@@ -220,7 +134,7 @@ def _enum(enum: type[StrEnum]) -> Shape:
     def read(raw: Any) -> Any:
         member = members.get(raw) if type(raw) is str else None
         if member is None:
-            raise _bad(f"one of {', '.join(members)}", raw)
+            raise unexpected(f"one of {', '.join(members)}", raw)
         return member
 
     # The value, not the member: packing a member, which is text with a method table of its own, is slower.
@@ -239,7 +153,7 @@ def _list(write_item: Write | None, read_item: Read) -> Shape:
 
     def read(raw: Any) -> Any:
         if type(raw) is not list:
-            raise _bad("an array", raw)
+            raise unexpected("an array", raw)
         return tuple([read_item(item) for item in raw])
 
     return None if write_item is None else write, read
@@ -254,7 +168,7 @@ def _row(shapes: list[Shape]) -> Shape:
 
     def read(raw: Any) -> Any:
         if type(raw) is not list or len(raw) != len(readers):
-            raise _bad(f"an array of {len(readers)}", raw)
+            raise unexpected(f"an array of {len(readers)}", raw)
         return tuple([r(item) for r, item in zip(readers, raw, strict=True)])
 
     return write, read
@@ -288,7 +202,7 @@ def _numbered(choices: list[Any]) -> Shape:
 
     def read(raw: Any) -> Any:
         if type(raw) is not list or len(raw) != 2 or type(raw[0]) is not int or not 0 <= raw[0] < len(readers):
-            raise _bad("a known kind and its fields", raw)
+            raise unexpected("a known kind and its fields", raw)
         return readers[raw[0]](raw[1])
 
     return write, read
@@ -296,38 +210,77 @@ def _numbered(choices: list[Any]) -> Shape:
 
 def _record(cls: Any) -> Shape:
     hints = typing.get_type_hints(cls)
-    names, required = _members(cls)
-    shapes = [_shape(hints[name], name) for name in names]
-    return _record_writer(names, [write for write, _ in shapes]), _record_reader(cls, required, shapes)
+    defaults = _defaults(cls)
+    shapes = [_shape(hints[name], name) for name in defaults]
+    required = sum(default is MISSING for default in defaults.values())
+    return _record_writer(defaults, [write for write, _ in shapes]), _record_reader(cls, required, shapes)
 
 
-def _members(cls: Any) -> tuple[list[str], int]:
-    """Return the names of the fields, and how many of them have no default."""
+def _defaults(cls: Any) -> dict[str, Any]:
+    """Return the fields in their order, each with its default, or MISSING."""
     if not is_dataclass(cls):
-        return list(cls._fields), len(cls._fields) - len(cls._field_defaults)
-    members = fields(cls)
-    required = sum(member.default is MISSING and member.default_factory is MISSING for member in members)
-    return [member.name for member in members], required
+        return {name: cls._field_defaults.get(name, MISSING) for name in cls._fields}
+    return {
+        member.name: member.default if member.default_factory is MISSING else member.default_factory()
+        for member in fields(cls)
+    }
 
 
-def _record_writer(names: list[str], writers: list[Write | None]) -> Write:
+def _record_writer(defaults: dict[str, Any], writers: list[Write | None]) -> Write:
+    names = list(defaults)
     if not names:
         return lambda _: ()
     special = [(place, write) for place, write in enumerate(writers) if write is not None]
-    if len(names) == 1:
-        get_one, write_one = attrgetter(names[0]), writers[0]
-        return lambda value: (get_one(value) if write_one is None else write_one(get_one(value)),)
-    get = attrgetter(*names)
-    if not special:
+    optional = [(place, default) for place, default in enumerate(defaults.values()) if default is not MISSING][::-1]
+    get = attrgetter(*names) if len(names) > 1 else _getter_of_one(names[0])
+    if not special and not optional:
         return get
 
     def write(value: Any) -> Any:
         row = list(get(value))
+        for place, default in optional:
+            if row[place] != default:
+                break
+            del row[place]
         for place, write_field in special:
-            row[place] = write_field(row[place])
+            if place < len(row):
+                row[place] = write_field(row[place])
         return row
 
     return write
+
+
+def _getter_of_one(name: str) -> Callable[[Any], Any]:
+    get = attrgetter(name)
+    return lambda value: (get(value),)
+
+
+def _action(write_record: Write | None, read_record: Read) -> Shape:
+    """Have what an intended file has in common with the expected one cross once: a touch does not repeat a digest."""
+    names = list(_defaults(Action))
+    expected, intended = names.index("expected"), names.index("intended")
+
+    def write(action: Any) -> Any:
+        row = write_record(action)  # type: ignore[misc]
+        if type(action.expected) is File and type(action.intended) is File:
+            (_, before), (number, after) = row[expected], row[intended]
+            row[intended] = number, [None if new == old else new for new, old in zip(after, before, strict=True)]
+        return row
+
+    def read(raw: Any) -> Any:
+        if type(raw) is list and len(raw) > intended:
+            before, after = _fields_of_file(raw[expected]), _fields_of_file(raw[intended])
+            if before is not None and after is not None:
+                after[:] = [old if new is None else new for new, old in zip(after, before, strict=False)]
+        return read_record(raw)
+
+    return write, read
+
+
+def _fields_of_file(raw: Any) -> list[Any] | None:
+    """Return the fields of an entry that has the number of a file; they were not checked."""
+    is_file = type(raw) is list and len(raw) == 2 and raw[0] == _FILE and type(raw[1]) is list
+    return raw[1] if is_file else None
 
 
 def _record_reader(cls: Any, required: int, shapes: list[Shape]) -> Read:
@@ -336,7 +289,7 @@ def _record_reader(cls: Any, required: int, shapes: list[Shape]) -> Read:
 
     def read(raw: Any) -> Any:
         if type(raw) is not list or len(raw) < required:
-            raise _bad(f"the fields of {cls.__name__}", raw)
+            raise unexpected(f"the fields of {cls.__name__}", raw)
         if len(raw) == count:
             return cls(*[r(item) for r, item in zip(readers, raw)])  # noqa: B905 (the lengths are equal)
         return cls(*[r(item) for r, item in zip(readers, raw, strict=False)])
