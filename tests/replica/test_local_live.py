@@ -10,14 +10,15 @@ import pytest
 
 from dirsync.core.entry import Directory, File, Problem, Symlink
 from dirsync.core.events import EventName
+from dirsync.core.listing import Standing
 from dirsync.core.reports import HeldName
 from dirsync.disk import guard, metadata, root, steps, swap
 from dirsync.disk import probe as probing
-from dirsync.disk.probe import probe
+from dirsync.disk.probe import Unsettled, probe
 from dirsync.disk.reading import digest_of
 from dirsync.errors import DiskError
 from dirsync.limits import VANISH_GRACE_SECONDS
-from dirsync.replica import concluding, looking, settling
+from dirsync.replica import concluding, looking, scanning, settling
 from tests.replica.local_ground import local_ground, rel
 from tests.replica.test_local_apply import add
 
@@ -143,6 +144,28 @@ async def test_a_large_file_is_read_once_and_then_recognised_under_a_new_name(tm
         come = await ground.until("g", File)
         assert come.found.size == looking.LARGE_BYTES + 1
         assert rel("g") not in read
+
+
+async def test_a_large_file_that_was_being_written_is_looked_at_again_without_a_hint(tmp_path, monkeypatch):
+    looks, look_alone = [], settling.look_alone
+
+    def first_meets_a_writer(directory, ask, is_content_wanted):
+        looks.append(ask.path)
+        if len(looks) > 1:
+            return look_alone(directory, ask, is_content_wanted)
+        status = os.stat(ground.path("f"))
+        return Unsettled(root.fingerprint_of(status), Standing(status.st_size, status.st_mtime_ns), has_writer=True)
+
+    monkeypatch.setattr(settling, "look_alone", first_meets_a_writer)
+    monkeypatch.setattr(scanning, "SCAN_INTERVAL_SECONDS", 3_600.0)
+    async with local_ground(tmp_path) as ground:
+        monkeypatch.setattr(ground.replica._watching, "_take", lambda watcher, hints: None)
+        with open(ground.path("f"), "wb") as file:
+            file.truncate(looking.LARGE_BYTES + 1)
+        ground.replica._settling.hint([rel("f")])
+        async with asyncio.timeout(60):
+            await ground.until("f", File)
+        assert looks == [rel("f")] * 2
 
 
 async def test_a_rewrite_of_what_was_just_put_there_is_seen_although_no_stamp_tells(tmp_path, monkeypatch):

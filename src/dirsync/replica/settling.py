@@ -185,6 +185,8 @@ class Settling:
         except RootLost as lost:
             if generation == self._generation:
                 self._on_lost(str(lost))
+        finally:
+            self._wake.set()  # it may have to be looked at again
 
     async def _walk(self, tree: RelPath, number: int) -> None:
         site, generation = self._site, self._generation
