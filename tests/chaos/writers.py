@@ -54,10 +54,14 @@ def old_time(path, content):
 
 
 class Program:
-    """A program run on a file that holds the content, outside the directory: `{source}` and `{target}` are replaced."""
+    """A program run on a file that holds the content, outside the directory: `{source}` and `{target}` are replaced.
 
-    def __init__(self, *words):
+    One that `takes_source` has not written anything as long as that is there, whatever its exit status says.
+    """
+
+    def __init__(self, *words, takes_source=False):
         self._words = words
+        self._takes_source = takes_source
         self.__name__ = words[0]
 
     def __call__(self, path, content):
@@ -67,6 +71,8 @@ class Program:
         try:
             words = [word.format(source=source, target=path) for word in self._words]
             subprocess.run(words, check=True, capture_output=True, stdin=subprocess.DEVNULL, timeout=PROGRAM_SECONDS)
+            if self._takes_source and os.path.exists(source):
+                raise OSError(f"{self.__name__} has not written {path}")
         finally:
             if os.path.exists(source):
                 os.unlink(source)
@@ -85,8 +91,11 @@ _PROGRAMS = (
     Program("sh", "-c", "cat '{source}' > '{target}'"),
     Program("rsync", "--ignore-times", "{source}", "{target}"),
     Program("rsync", "--ignore-times", "--inplace", "{source}", "{target}"),
+    # Where somebody else has changed the file since it was read, vim asks, hears nobody, and ends with status 0.
     Program(
-        "vim", "-es", "-u", "NONE", "-i", "NONE", "{target}", "-c", "silent! %d _", "-c", "0r {source}", "-c", "wq!"
+        *("vim", "-es", "-u", "NONE", "-i", "NONE", "{target}", "-c", "silent! %d _", "-c", "0r {source}"),
+        *("-c", "w!", "-c", "call delete('{source}')", "-c", "q!"),
+        takes_source=True,
     ),
 )
 
