@@ -18,6 +18,8 @@ TASKS_MAX = 60
 MARKS_MAX = 3
 """Marks of a watcher that may be on their way while somebody looks."""
 DESCRIPTORS_MAX = 12
+RECOVERED = b"recovered-"
+"""Begins the path of a version of which nobody knows what it was called."""
 RECEIVED = re.compile("[0-9a-f]{64}([.]part)?")
 """A content that was brought over may be wanted for a day, and a transfer that was broken off go on."""
 
@@ -116,6 +118,29 @@ def check_loss(world):
         return
 
 
+def check_deletions(world):
+    """What was kept because it was deleted, somebody deleted: nobody else may take a value away from where it stands.
+
+    The order of a lock's queue is its own: there an edit may give way to a deletion that was made without it. What
+    gives way to a version that is brought back is not looked for either, nor what was put into a file without a trace:
+    in the few calls between the look and the swap nothing tells of it, once the name has been moved.
+    """
+    live = [set(world.view(side).contents.values()) for side in "ab"]
+    spared = live[0] & live[1] | world.people["a"].silent | world.people["b"].silent
+    for side in "ab":
+        directory = world.disk.find(f"{state_of(side)}/versions".encode())
+        files = {name.decode(): node.data for name, node in directory.children.items()}
+        with world.servers[side].database.opened.transaction() as connection:
+            rows = connection.execute("SELECT file, path FROM versions WHERE why = 'deleted'").fetchall()
+        for file, path in rows:
+            value = world.ledger.values.get(content := files.get(file))
+            if value is None or value.excuse or (path, content) in world.ledger.taken or content in spared:
+                continue
+            if not _concerns(path, world.locks.asked_for):
+                world.violated("deletion", f"{path.decode()} at {side}, {content[:40]!r}, was deleted by nobody")
+                return
+
+
 def kept_contents(world, side):
     """Return the contents that `history` of a side could bring back: the file is there and is what its row says."""
     directory = world.disk.find(f"{state_of(side)}/versions".encode())
@@ -125,6 +150,8 @@ def kept_contents(world, side):
     found = set()
     for file, path, digest, why in rows:
         content = files.get(file)
+        if path.startswith(RECOVERED) and content in world.ledger.values and not world.plan.has_disk_troubles:
+            world.violated("kept", f"a version at {side} ({why}, {file}) has lost its name")
         is_whole = content is not None and blake3(content).digest() == digest
         if not is_whole and (content is None or not world.ledger.is_known(content)):
             what = "is not there" if content is None else f"holds {content[:40]!r} ({len(content)} bytes)"

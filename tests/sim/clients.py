@@ -58,7 +58,7 @@ class Client:
         self._world.trace(f"client {kind} {name.decode()}: {answer}")
 
     async def _lock(self, name):
-        unlocks = self._world.locks.unlocks_of(name)
+        unlocks = self._world.locks.asked(name)
         reply = await ask(LockRequest(name))
         self._world.locks.answered(name, unlocks)
         return reply

@@ -223,6 +223,12 @@ class SimDisk:
         for number in list(process.descriptors):
             self.release(number)
 
+    def close_all(self, machine):
+        """Close whatever anybody has open on a machine."""
+        for number, file in list(self.descriptors.items()):
+            if file.node.fs in machine.file_systems:
+                self.release(number)
+
     def tell(self, kind, directory, name, node):
         """Tell the listeners what happened to a name, as inotify would."""
         for listener in self.listeners:

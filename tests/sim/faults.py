@@ -3,6 +3,7 @@
 import asyncio
 import errno
 
+from tests.sim.losses import forget_state, replace_machine
 from tests.sim.syscalls import MAKING, SYNCING, WRITING, Trouble
 
 SPREAD_SECONDS = 3.0
@@ -33,7 +34,8 @@ class Faults:
         """Make everything good again."""
         world = self._world
         world.trace("everything is made good again")
-        world.calls.doom.clear()
+        for side in "ab":
+            world.calls.spare(side)
         for undo in self._lasting:
             undo()
         for troubles in world.calls.troubles.values():
@@ -78,9 +80,13 @@ class Faults:
         self._world.calls.doom_at_step(side, self._rng.randint(1, DOOM_STEPS), is_power_cut=True)
         await self._doomed(side)
 
+    async def _kill_after_keeping(self, side):
+        self._world.calls.doom_at_keeping(side, is_power_cut=False)
+        await self._doomed(side)
+
     async def _doomed(self, side):
         await asyncio.sleep(self._rng.random() * SPREAD_SECONDS)
-        self._world.calls.doom.pop(side, None)
+        self._world.calls.spare(side)
         self._start_later(side)
 
     def _cut(self, side):
@@ -94,7 +100,14 @@ class Faults:
         """The state directory is gone: database, versions, spool, everything."""
         world, server = self._world, self._world.servers[side]
         server.kill()
-        world.forget_state(server)
+        forget_state(world, server)
+        self._start_later(side)
+
+    async def _replaced_machine(self, side):
+        """The machine is another one, with nothing on its disks."""
+        world, server = self._world, self._world.servers[side]
+        server.kill()
+        replace_machine(world, server)
         self._start_later(side)
 
     async def _hang(self, side):

@@ -36,6 +36,8 @@ class Ledger:
 
     values: dict[bytes, Value] = field(default_factory=dict)
     drafts: dict[tuple[str, bytes], Draft] = field(default_factory=dict)
+    taken: set[tuple[bytes, bytes]] = field(default_factory=set)
+    """(path, content): somebody, or a power cut, took it away from there, at one of the sides."""
     broken_off: set[bytes] = field(default_factory=set)
     """What stood there after a power cut: nobody writes on, so that it is as good as finished."""
 
@@ -46,6 +48,7 @@ class Ledger:
 
     def changed(self, side, before, after, at):
         """A person did one step: what stood in the tree of a side before it, and after it, by path."""
+        self.take_away(before, after)
         gone = set(before.values()) - set(after.values())
         for content in gone:
             if content in self.values:
@@ -56,6 +59,10 @@ class Ledger:
         for content in set(after.values()) - set(before.values()):
             draft = self.drafts.setdefault((side, content), Draft(None))
             draft.since = at
+
+    def take_away(self, before, after):
+        """Take down what stands no more where it stood."""
+        self.taken.update(place for place in before.items() if after.get(place[0]) != place[1])
 
     def excuse(self, content, reason):
         """This value may be gone."""

@@ -6,17 +6,22 @@ from tests.sim.trees import shown, standing
 
 
 class Locks:
-    """Watches locked names in directory_a, from the answer of `lock` until `unlock` is asked."""
+    """Watches locked names in directory_a, from the answer of `lock` until `unlock` is asked.
+
+    `asked_for`: the names of which a client has ever wanted a lock or a version.
+    """
 
     def __init__(self, world):
         self._world = world
         self._frozen = {}
         self._unlocks = Counter()
         self._restoring = Counter()
+        self.asked_for = set()
         self._version = None
 
-    def unlocks_of(self, name):
-        """Return how often somebody has asked to unlock a name; `answered` is told what it was before."""
+    def asked(self, name):
+        """Somebody asks for a lock; return how often an unlock was asked for, which `answered` is told."""
+        self.asked_for.add(name)
         return self._unlocks[name]
 
     def answered(self, name, unlocks):
@@ -42,6 +47,7 @@ class Locks:
     def restoring(self, name):
         """A client asks for a version: that is a change at A like a person's."""
         self._restoring[name] += 1
+        self.asked_for.add(name)
 
     def restored(self, name):
         """It is done."""

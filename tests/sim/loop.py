@@ -66,7 +66,7 @@ class SimFuture(_Numbered, asyncio.Future):
 
 
 class SimLoop(asyncio.BaseEventLoop):
-    """The loop. `job_seconds(process, kind)` says how long a job of a kind waits and works; a pair of seconds."""
+    """The loop. `job_seconds(process, kind, call)` says how long a job waits and works; a pair of seconds."""
 
     def __init__(self, job_seconds=None):
         super().__init__()
@@ -138,7 +138,7 @@ class SimLoop(asyncio.BaseEventLoop):
         """Do a blocking call at one instant after a while, and hand its outcome to the future after another while."""
         if process is not None:
             process.check()
-        before, after = self.job_seconds(process, kind)
+        before, after = self.job_seconds(process, kind, call)
         self.call_later(before, self._do_job, process, call, future, after, on_end)
 
     def _do_job(self, process, call, future, after, on_end):

@@ -18,11 +18,11 @@ def _has_power_cuts(plan):
 
 
 def _has_deaths(plan):
-    return _has_power_cuts(plan) or not {"kill", "kill_at_call", "stop"}.isdisjoint(plan.faults)
+    return _has_power_cuts(plan) or not {"kill", "kill_at_call", "kill_after_keeping", "stop"}.isdisjoint(plan.faults)
 
 
 def _has_intruders(plan):
-    return plan.intruders_per_mille > 0
+    return plan.intruders_per_mille > 0 or plan.aimed > 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,8 @@ DIRECTORIES = (b"d", b"e", b"d/s", b"e/s", b"y")
 SIZES = (3, 20, 20, 20, 200, 5_000, 70_000, 300_000)
 SYNCED = 0.6
 """How often a program makes durable what it wrote; what is not, a power cut may take, unless a server relied on it."""
+OTHER_WAY = 0.3
+"""How often a name that is wanted is what something is renamed or copied to, not what is renamed."""
 _CREATE = os.O_WRONLY | os.O_CREAT
 _MODES = (0o644, 0o600, 0o640, 0o444, 0o755)
 _NS = 1_000_000_000
@@ -29,12 +31,16 @@ class Person:
         self._note = note
         self._now_ns = now_ns
         self._count = 0
+        self.silent = set()
+        """Contents that were written over others without a trace in length and time."""
 
-    def choose(self, kinds):
-        """Return the name of a next operation, one of `kinds`, and its generator, not begun."""
+    def choose(self, kinds, wanted=None):
+        """Return the name of a next operation, one of `kinds`, and its generator, not begun; on `wanted`, if given."""
         kind = self._rng.choice(kinds)
         names = [self._rng.choice(NAMES) for _ in range(2)]
-        if kind in ("rename_directory", "remove_tree", "make_directory", "file_for_directory"):
+        if wanted is not None:
+            names[self._rng.random() < OTHER_WAY] = wanted
+        elif kind in ("rename_directory", "remove_tree", "make_directory", "file_for_directory"):
             names = [self._rng.choice(DIRECTORIES) for _ in range(2)]
         return f"{kind} {names[0].decode()} {names[1].decode()}", getattr(self, "_" + kind)(*names)
 
@@ -91,6 +97,7 @@ class Person:
         if status.st_size < 16:
             return
         fresh = self._fresh(status.st_size)[: status.st_size]
+        self.silent.add(fresh)
         yield from self._written(name, 0, fresh)
         if self._os.stat(self._at(name)).st_ctime_ns == status.st_ctime_ns:
             return

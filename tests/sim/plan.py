@@ -29,6 +29,7 @@ REQUESTS = ("lock", "lock", "unlock", "unlock", "list", "locks", "wait", "restor
 FAULTS = (
     "kill",
     "kill_at_call",
+    "kill_after_keeping",
     "power_cut",
     "power_cut_at_call",
     "power_cut_after_step",
@@ -47,7 +48,9 @@ FAULTS = (
     "hang",
     "clock_step",
     "lost_state",
+    "replaced_machine",
 )
+_DISK_TROUBLES = {"no_space", "io_errors", "sync_fails", "few_descriptors", "database_errors"}
 OPERATIONS_EACH = 85
 REQUESTS_EACH = 35
 
@@ -65,7 +68,10 @@ class DiskKind:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The choices of one seed. Times in seconds of virtual time."""
+    """The choices of one seed. Times in seconds of virtual time.
+
+    `aimed` is how often somebody comes where `aims` says that it matters.
+    """
 
     seed: int
     operations: tuple[str, ...]
@@ -75,10 +81,16 @@ class Plan:
     pause_seconds: float
     step_seconds: float
     intruders_per_mille: int
+    aimed: float
     watch: WatchFaults
     locks_max_bytes: int
     clock_offset_seconds: float
     disk: DiskKind
+
+    @property
+    def has_disk_troubles(self):
+        """Whether something may be left where it was put aside, until the next start."""
+        return not _DISK_TROUBLES.isdisjoint(self.faults)
 
 
 def make_plan(seed, *, has_faults=True):
@@ -86,6 +98,7 @@ def make_plan(seed, *, has_faults=True):
     rng = random.Random(f"{seed} plan")
     faults = tuple(kind for kind in FAULTS if rng.random() < 0.5) or ("kill",)
     intruders_per_mille = rng.choice((0, 2, 10))
+    aimed = random.Random(f"{seed} aimed").choice((0.0, 0.2, 0.5))
     return Plan(
         seed=seed,
         operations=(*(kind for kind in OPERATIONS if rng.random() < 0.6), "write", "save"),
@@ -95,10 +108,11 @@ def make_plan(seed, *, has_faults=True):
         pause_seconds=rng.choice((0.05, 0.2, 0.2, 0.6)),
         step_seconds=rng.choice((0.0005, 0.005, 0.05, 0.5)),
         intruders_per_mille=intruders_per_mille,
+        aimed=aimed,
         watch=_watch_faults(rng),
         locks_max_bytes=rng.choice((1 << 40, 1 << 40, 1 << 40, 100_000)),
         clock_offset_seconds=rng.choice((0.0, 0.0, 0.0, 3.0, -3600.0)),
-        disk=_disk_kind(random.Random(f"{seed} disk"), has_intruders=intruders_per_mille > 0),
+        disk=_disk_kind(random.Random(f"{seed} disk"), has_intruders=intruders_per_mille > 0 or aimed > 0),
     )
 
 

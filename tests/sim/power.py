@@ -1,15 +1,17 @@
 """A power cut: what a machine finds on its disks after it.
 
 Of an inode: what its last sync made durable, or any later state; data never newer than size and time, so that a file
-nobody synced may be empty, and one that was written in place a mixture. Of names: each unsynced change is kept or
-undone as a whole, either all up to a moment (a journal), or each for itself, as long as what it rests on is kept.
-What is older than the kernel waits before it writes is kept.
+nobody synced may be empty or hold blocks of zeros where it grew, and one that was written in place a mixture. Of names:
+each unsynced change is kept or undone as a whole, either all up to a moment (a journal), or each for itself, as long as
+what it rests on is kept. What is older than the kernel waits before it writes is kept.
 """
 
 from dataclasses import dataclass
 
 from tests.sim.nodes import BLOCK_BYTES
 
+ZEROED = 0.3
+"""How often a file that grew has its size before its data: with delayed allocation, or without ordered data."""
 WRITTEN_SECONDS = 35
 """The kernel writes out by itself what is older than this."""
 
@@ -31,9 +33,7 @@ def power_cut(machine, rng):
     before = _contents(machine)
     for process in list(machine.processes):
         machine.disk.kill(process)
-    for number, file in list(machine.disk.descriptors.items()):
-        if file.node.fs in machine.file_systems:
-            machine.disk.release(number)
+    machine.disk.close_all(machine)
     for fs in machine.file_systems:
         _cut(fs, rng, machine.now() - WRITTEN_SECONDS * 1_000_000_000)
     after = _contents(machine)
@@ -114,6 +114,8 @@ def _cut_states(node, rng, written_ns):
 
 def _mixed(old, new, rng):
     """Return `new`, or, of what is longer than a block, what is there when only some blocks were written."""
+    if len(old) < len(new) and rng.random() < ZEROED:
+        return _zeroed(old, new, rng)
     if len(new) <= BLOCK_BYTES or rng.random() < 0.5:
         return new
     if len(old) < len(new):
@@ -121,6 +123,17 @@ def _mixed(old, new, rng):
         return new[: rng.randrange(begin, len(new), BLOCK_BYTES)]
     ends = range(BLOCK_BYTES, len(new) + BLOCK_BYTES, BLOCK_BYTES)
     return b"".join(rng.choice((old, new))[end - BLOCK_BYTES : min(end, len(new))] for end in ends)
+
+
+def _zeroed(old, new, rng):
+    """Return `new` as it is where its size was on the disk before its data: what it grew by may be zeros, by blocks."""
+    begin = len(old) if new.startswith(old) else 0
+    ends = [*range(begin - begin % BLOCK_BYTES + BLOCK_BYTES, len(new), BLOCK_BYTES), len(new)]
+    parts = [new[:begin]]
+    for end in ends:
+        parts.append(rng.choice((new[begin:end], bytes(end - begin))))
+        begin = end
+    return b"".join(parts)
 
 
 def _sweep(fs):

@@ -32,7 +32,10 @@ class Story:
         self.faults = Faults(world)
         self._client = Client(world, world.rng("client"))
         self._under_way = 0
-        world.calls.intrude = self._intrude
+        self._acting = {"a": None, "b": None}
+        world.calls.intrude = world.calls.aims.intrude = self._intrude
+        world.calls.aims.go_on = self._go_on
+        world.calls.aims.lock = self._lock
 
     async def run(self):
         """Tell it."""
@@ -43,8 +46,10 @@ class Story:
             await asyncio.sleep(rng.random() * 2)
         reader = world.spawn(self._read_always(), "reader")
         world.calls.intruders_per_mille = self._plan.intruders_per_mille
+        world.calls.aims.is_on = self._plan.aimed > 0
         await asyncio.gather(self._live("a"), self._live("b"), self._ask_always(), self.faults.run())
         world.calls.intruders_per_mille = 0
+        world.calls.aims.is_on = False
         await self.faults.heal()
         await self._settle("with locks", has_locks=True)
         for name in NAMES:
@@ -66,7 +71,7 @@ class Story:
     async def _do(self, side, rng):
         """Do one operation step by step."""
         world = self._world
-        name, steps = self._choose(side)
+        name, steps = self._acting[side] = self._choose(side, self._plan.operations)
         is_slow = rng.random() < 0.1
         power_cuts = world.power_cuts[side]
         while self._step(side, name, steps):
@@ -79,9 +84,9 @@ class Story:
                     steps.close()
                 return
 
-    def _choose(self, side):
+    def _choose(self, side, kinds, wanted=None):
         self.operations += 1
-        name, steps = self._world.people[side].choose(self._plan.operations)
+        name, steps = self._world.people[side].choose(kinds, wanted)
         return f"{side} #{self.operations} {name}", steps
 
     def _step(self, side, name, steps):
@@ -101,14 +106,25 @@ class Story:
         world.trace(name)
         return True
 
-    def _intrude(self, side, call):
-        """Somebody does something between two system calls of a server."""
+    def _intrude(self, side, call, kinds, wanted=None):
+        """Somebody does something between two system calls of a server, to the wanted name if there is one."""
         if self._world.network.is_down(side):
             return
-        name, steps = self._choose(side)
+        name, steps = self._choose(side, kinds, wanted)
         name = f"{name}, before {call}"
         while self._step(side, name, steps):
             pass
+
+    def _go_on(self, side):
+        """Whoever is at work there does his next step sooner than he would."""
+        if self._acting[side] is not None and not self._world.network.is_down(side):
+            self._step(side, *self._acting[side])
+
+    def _lock(self, name):
+        """Somebody asks for a lock right now, if anybody does that here."""
+        if "lock" in self._plan.requests:
+            self.requests += 1
+            self._world.spawn(self._client.act("lock", name), "request")
 
     async def _ask_always(self):
         rng = self._world.rng("requests")
@@ -154,6 +170,10 @@ class Story:
         loud = [event for event in world.events[said:] if event.name in ("detected", "synced", "reconciling", "error")]
         if loud or [world.tree(side) for side in "ab"] != trees:
             world.violated("quiet", f"after everything was in sync: {loud[:3]}")
+        checkers.check_deletions(world)
+        if not self._plan.has_disk_troubles:
+            checkers.check_loss(world)
+            checkers.check_bounds(world)
         await self._restart()
-        checkers.check_loss(world)  # not sooner: what could not be put back or kept is taken up at the next start
+        checkers.check_loss(world)  # also what a failing disk kept from being put back or kept is taken up by now
         checkers.check_bounds(world)

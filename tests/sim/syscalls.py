@@ -4,9 +4,14 @@ import errno
 import sqlite3
 from dataclasses import dataclass
 
+from tests.sim.aims import Aims
+from tests.sim.nodes import Node
+
 WRITING = ("write", "pwrite", "copy_file_range", "sendfile")
 MAKING = ("open", "mkdir", "symlink", "link")
 SYNCING = ("fsync", "fdatasync", "syncfs")
+RENAME_PARTS = 5
+"""What `renameat2` is about: two directories, each with a name, and flags."""
 STEPS = (*SYNCING, "rename", "renameat2")
 
 
@@ -29,9 +34,11 @@ class Calls:
         self.count = {"a": 0, "b": 0}
         self.doom = {}
         self._steps = {"a": 0, "b": 0}
+        self._keeping = {}
         self.troubles = {"a": [], "b": []}
         self.intruders_per_mille = 0
         self.intrude = None
+        self.aims = Aims(world)
 
     def doom_at(self, side, calls, is_power_cut):
         """Have a server die after so many more calls."""
@@ -40,6 +47,15 @@ class Calls:
     def doom_at_step(self, side, steps, is_power_cut):
         """Have a server die after so many more of the calls that move a name, make something durable, or commit."""
         self.doom[side] = (self._steps, self._steps[side] + steps, is_power_cut)
+
+    def spare(self, side):
+        """Let a server live that has not died yet."""
+        self.doom.pop(side, None)
+        self._keeping.pop(side, None)
+
+    def doom_at_keeping(self, side, is_power_cut):
+        """Have a server die right after the next file that it sets aside."""
+        self._keeping[side] = is_power_cut
 
     def before(self, process, call, what):
         """Take part in a system call; what this returns or raises is the disk's answer."""
@@ -50,9 +66,12 @@ class Calls:
         if self.doom:
             self._perhaps_die(side, call, what)
             self._steps[side] += call in STEPS  # after the look: it dies at the call that follows the step
+        if self._keeping and call == "renameat2" and side in self._keeping and _is_keeping(what):
+            self.doom[side] = (self.count, self.count[side] + 1, self._keeping.pop(side))
         if self.intruders_per_mille and self._rng.randrange(1000) < self.intruders_per_mille:
-            self.intrude(side, call)
-        return self._perhaps_fail(side, call, what) if self.troubles[side] else None
+            self.intrude(side, call, self._world.plan.operations)
+        fewer = self.aims.before_call(side, call, what) if self.aims.is_on else None
+        return (self._perhaps_fail(side, call, what) if self.troubles[side] else None) or fewer
 
     def before_statement(self, process, statement):
         """Take part in a statement of a database."""
@@ -102,6 +121,10 @@ class Calls:
             return self._world.disk.walk(*what[:2], follows=False)[2] is not None
         except OSError:
             return True  # it has another reason to fail
+
+
+def _is_keeping(what):
+    return len(what) == RENAME_PARTS and isinstance(what[2], Node) and what[2].name == b"versions"
 
 
 def _shown(what):

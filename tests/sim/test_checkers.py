@@ -9,6 +9,7 @@ from dirsync.core.paths import RelPath
 from dirsync.core.versions import Why
 from dirsync.store import version_rows
 from tests.sim import checkers
+from tests.sim.losses import replace_machine
 from tests.sim.plan import make_plan
 from tests.sim.power import Found
 from tests.sim.runner import Place, made
@@ -58,6 +59,14 @@ class Stage:
         directory = state.fs.make(0o40700)
         state.fs.rename([(state, name, None, directory)])
         return directory
+
+    def keeps(self, side, content, why, name=X):
+        """A server has set this aside."""
+        versions = self.world.disk.find(f"{state_of(side)}/versions".encode())
+        versions.fs.rename([(versions, b"kept", None, versions.fs.make(0o100644, content))])
+        entry = File(blake3(content).digest(), len(content), 0, 0o644)
+        with self.world.servers[side].database.opened.transaction() as connection:
+            version_rows.add(connection, RelPath(name), entry, kept_ns=0, why=why, file="kept")
 
     def node(self, side, name=X):
         return self.world.root(side).children[name]
@@ -135,16 +144,40 @@ def test_what_a_person_deleted_is_no_loss(stage):
     assert stage.broken is None
 
 
+@pytest.mark.parametrize("is_theirs", [False, True])
+def test_what_was_set_aside_as_deleted_was_deleted_by_somebody(stage, is_theirs):
+    content = stage.writes("a")
+    stage.keeps("a", content, Why.DELETED)
+    if is_theirs:
+        stage.deletes("a")
+    else:
+        remove_below(stage.world.root("a"))
+    checkers.check_deletions(stage.world)
+    assert stage.broken == (None if is_theirs else "deletion")
+
+
+def test_a_version_that_has_lost_its_name_is_no_version(stage):
+    stage.keeps("a", stage.writes("a"), Why.REPLACED, checkers.RECOVERED + b"0123")
+    checkers.check_loss(stage.world)
+    assert stage.broken == "kept"
+
+
+def test_what_stood_on_a_machine_that_is_replaced_is_lost_only_where_it_stood_nowhere_else(stage):
+    world = stage.world
+    here, both = stage.writes("b", b"y"), stage.writes("b")
+    stage.copies(both, "a")
+    replace_machine(world, world.servers["b"])
+    assert not world.tree("b")
+    assert world.ledger.values[here].excuse
+    assert not world.ledger.values[both].excuse
+
+
 @pytest.mark.parametrize("is_recorded", [False, True])
 def test_only_what_was_never_recorded_may_go_with_the_power(stage, is_recorded):
     world, content = stage.world, stage.writes("a")
     server = world.servers["a"]
     if is_recorded:
-        versions = world.disk.find(f"{state_of('a')}/versions".encode())
-        versions.fs.rename([(versions, b"kept", None, versions.fs.make(0o100644, content))])
-        entry = File(blake3(content).digest(), len(content), 0, 0o644)
-        with server.database.opened.transaction() as connection:
-            version_rows.add(connection, RelPath(X), entry, kept_ns=0, why=Why.DELETED, file="kept")
+        stage.keeps("a", content, Why.DELETED)
     world.before_power_cut(server)
     world.after_power_cut(server, Found(frozenset({content}), frozenset()))
     assert bool(world.ledger.values[content].excuse) is not is_recorded
@@ -183,7 +216,7 @@ def test_bounds_find_what_was_left_in_a_state_directory(stage):
 def test_a_locked_name_may_be_changed_by_people_at_a_only(stage):
     locks = stage.world.locks
     stage.writes("a")
-    locks.answered(X, locks.unlocks_of(X))
+    locks.answered(X, locks.asked(X))
     stage.writes("a")
     locks.check()
     assert stage.broken is None
@@ -195,7 +228,7 @@ def test_a_locked_name_may_be_changed_by_people_at_a_only(stage):
 def test_what_is_unlocked_may_be_changed_by_anybody(stage):
     locks = stage.world.locks
     stage.writes("a")
-    before = locks.unlocks_of(X)
+    before = locks.asked(X)
     locks.unlock_asked(X)
     locks.answered(X, before)
     stage.rewrites("a", b"from b")

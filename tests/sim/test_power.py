@@ -96,10 +96,18 @@ def test_a_deletion_with_its_directory_is_durable(cuts):
     assert cuts.run(scenario) == {None}
 
 
-def test_truncating_and_writing_gives_the_old_an_empty_or_the_new(cuts):
+def test_truncating_and_writing_gives_the_old_an_empty_or_the_new_or_zeros_in_its_place(cuts):
     found = cuts.run(lambda person, _: person.write(b"f", NEW))
-    assert {OLD, b"", NEW} <= found
-    assert found <= {OLD, b"", NEW, NEW[:4096]}
+    head, rest = NEW[:4096], NEW[4096:]
+    zeroed = {bytes(4096) + rest, head + bytes(len(rest)), bytes(len(NEW))}
+    assert {OLD, b"", NEW, *zeroed} <= found
+    assert found <= {OLD, b"", NEW, head, *zeroed}
+
+
+def test_what_was_appended_may_be_zeros_but_what_stood_before_it_stands(cuts):
+    found = cuts.run(lambda person, _: person.append(b"f", NEW))
+    assert any(0 in content for content in found)
+    assert all(content.startswith(OLD) for content in found)
 
 
 def test_a_failed_sync_makes_nothing_durable_and_no_later_one_helps(cuts):

@@ -27,7 +27,7 @@ from tests.sim.processes import Process, context_of, current
 from tests.sim.servers import Server, directory_of, state_of
 from tests.sim.syscalls import Calls
 from tests.sim.trace import Trace
-from tests.sim.trees import STAGING_PREFIX, View, contents_below, nodes_below, remove_below
+from tests.sim.trees import STAGING_PREFIX, View, contents_below
 from tests.sim.watching import watcher_class
 
 EPOCH_NS = 1_795_000_000_000_000_000
@@ -72,8 +72,9 @@ class World:
             name: watcher_class(self.disk, self.rng(f"watcher {name}"), replace(plan.watch)) for name in "ab"
         }
         self.people = {}
-        self._removed = set()
+        self.removed = set()  # what people have removed, and may still have open
         self._recorded = set()
+        self._before_cut = {}
         self._views = {}
         self.events = []
         self.last_act = {}
@@ -142,7 +143,7 @@ class World:
             running.reset(token)
             now = self.loop.time()
             self.ledger.changed(side, before, self._in_reach(side, opened), now)
-            self._removed.update(node for _, node in nodes if not node.links)
+            self.removed.update(node for _, node in nodes if not node.links)
             after = self.tree(side)
             for path in kinds.keys() | after.keys():
                 if kinds.get(path) != after.get(path):
@@ -171,8 +172,11 @@ class World:
 
     def _finished(self, side, path, node):
         """Somebody has finished writing a file; if people have removed it meanwhile, that was their doing."""
-        if node not in self._removed:
+        if node not in self.removed:
             self.ledger.finish(node.data, side, path, self.loop.time())
+        if (path, node) not in self._views[side].nodes:
+            # Its file was deleted, or replaced, while it stood there half written: what came later went with it.
+            self.ledger.take_away({path: node.data}, {})
 
     # What servers do
 
@@ -202,6 +206,7 @@ class World:
     def before_power_cut(self, server):
         """Remember what a machine that is about to lose its power has promised to keep."""
         self.power_cuts[server.name] += 1
+        self._before_cut = self._views[server.name].contents
         if self._has_true_syncs:
             self.durable.before_cut(server.name)
             self._recorded = self.durable.promised(server.name)
@@ -221,28 +226,13 @@ class World:
         for content in (found.lost | copies) - self._recorded:
             self.ledger.excuse(content, f"not synced before the power cut of {server.name}")
         self.ledger.broken_off.update(self._views[server.name].contents.values())
-        self._removed = {node for node in self._removed if not node.links}  # what was removed may be back
+        before, after = self._before_cut, self._views[server.name].contents
+        self.ledger.take_away(before, after)
+        self.ledger.take_away(after, before)  # what is there instead may pass for what it was
+        self.removed = {node for node in self.removed if not node.links}  # what was removed may be back
         self.locks.acted(server.name)
         if self._has_true_syncs:
             self.durable.after_cut(server.name)
-
-    def forget_state(self, server):
-        """A server's state directory is lost, and with it every content that stood nowhere else."""
-        state = self.disk.find(state_of(server.name).encode())
-        for content in contents_below(state).values():
-            self.ledger.excuse(content, f"in the lost state of {server.name}")
-        kept = [node for _, node in nodes_below(state)]
-        remove_below(state)
-        self._removed.update(node for node in kept if not node.links)  # whoever writes on there writes to nothing
-        root = self.root(server.name)
-        for name, node in list(root.children.items()):
-            if name.startswith(STAGING_PREFIX):  # whoever clears the state away clears this, too
-                remove_below(node)
-                root.fs.rename([(root, name, node, None)])
-        root.fs.sync()
-        server.database.renew()
-        if server.name == "a":
-            self.locks.lost()
 
     def before_statement(self, process, statement):
         """A statement is about to be executed by a database."""
@@ -293,11 +283,12 @@ class World:
                 return
         raise AssertionError(f"tasks do not end: {asyncio.all_tasks()}")
 
-    def job_seconds(self, process, kind):
+    def job_seconds(self, process, kind, call):
         """Return how long a blocking call waits, and how long until its outcome is taken up."""
         rng = self._jobs
         scale = 0.02 if rng.random() < 0.03 else 0.0005
-        return rng.random() * scale, rng.random() * scale
+        more = self.calls.aims.before_job(process, kind, call) if self.calls.aims.is_on else 0.0
+        return rng.random() * scale + more, rng.random() * scale
 
     def held_names(self):
         """Return the names that a lock keeps apart."""
