@@ -65,6 +65,11 @@ class ViewsMachine(RuleBasedStateMachine):
         assert {path for path in PATHS if self.views.is_open(path)} == expected
 
     @invariant()
+    def news_are_what_is_not_unchanged(self) -> None:
+        rows = [(path, found) for path in PATHS for found in OBSERVED]
+        assert list(self.views.news(rows)) == [row for row in rows if not self.views.is_unchanged(*row)]
+
+    @invariant()
     def children_agree(self) -> None:
         for directory_path in (ROOT, *PATHS):
             for role in Role:

@@ -195,9 +195,8 @@ class Coordinator:
         absent = self.pair.views.paths()
         self.holds.supersede(role)
         async for batch in replica.snapshot(self.pair.believed(role)):
-            for path, found in batch:
-                absent.discard(path)
-                self.pair.observe(role, path, found, now)
+            absent.difference_update([path for path, _ in batch])
+            self.pair.observe_all(role, batch, now)
             # A million entries are no reason to leave everything else waiting.
             await asyncio.sleep(0)
         for number, path in enumerate(absent):

@@ -57,9 +57,9 @@ class Pair:
     def load(self, base: Tree[Entry]) -> None:
         """Start from a recorded base; what each replica holds is unknown yet."""
         self.views = Views(base)
-        self._digests, self.files = {}, 0
-        for path in base:
-            self._count(base.get(path), 1)
+        kinds = Counter(type(entry) for _, entry in base.items())
+        self.files = kinds[File] + kinds[Symlink]
+        self._digests = Counter(entry.digest for _, entry in base.items() if isinstance(entry, File))
 
     def first_run(self) -> None:
         """Forget the base: everything that stands anywhere now is an addition, nothing a deletion."""
@@ -82,7 +82,8 @@ class Pair:
             return
         if self._inline and not same_content(views.get(role, path), found):
             self._drop_inline(role, path)
-        is_same = found == views.get(role.other, path) and role.other in self._known
+        other = role.other
+        is_same = other in self._known and found == views.get(other, path)
         if is_same and not isinstance(found, Untracked | Problem) and not self._is_frozen(path):
             self._agreed(path, found)
         else:
@@ -98,6 +99,12 @@ class Pair:
         above = parent(path)
         if above and views.is_open(above):
             self.dirty.add(above)
+
+    def observe_all(self, role: Role, rows: Iterable[tuple[RelPath, Observed]], at_seconds: float) -> None:
+        """Take note of many, as `observe`: of a whole tree most is unchanged, and costs next to nothing."""
+        has_more_to_do = self._unanswered or self._left or self.troubles or self._inline
+        for path, found in rows if has_more_to_do else self.views.news(rows):
+            self.observe(role, path, found, at_seconds)
 
     def believed(self, role: Role) -> Iterator[tuple[RelPath, Observed]]:
         """Yield what the replica is taken to hold; before its first inventory that is what the other one holds."""

@@ -4,7 +4,7 @@ Two equal trees cost one tree of memory. A path is open while the three entries 
 is what "in sync" means, by construction.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from dirsync.core.entry import Entry, File, Observed, Role, Symlink, Untracked
 from dirsync.core.paths import RelPath
@@ -67,6 +67,14 @@ class Views:
     def is_unchanged(self, path: RelPath, found: Observed) -> bool:
         """Return whether both replicas and the base hold this already: the common case, and the cheap one."""
         return found is not None and path not in self._open and found == self.base.get(path)
+
+    def news(self, rows: Iterable[tuple[RelPath, Observed]]) -> Iterator[tuple[RelPath, Observed]]:
+        """Yield the rows that `is_unchanged` denies, each judged in its turn."""
+        get_base, opened = self.base.get, self._open
+        for row in rows:
+            path, found = row
+            if found is None or path in opened or ((base := get_base(path)) is not found and base != found):
+                yield row
 
     def standing(self, role: Role) -> Iterator[tuple[RelPath, Observed]]:
         """Yield everything that stands in the replica, as last observed; nothing may be observed meanwhile."""
