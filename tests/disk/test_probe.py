@@ -3,7 +3,6 @@ import signal
 import socket
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -90,7 +89,7 @@ def test_what_a_stat_proves_is_not_read(bench: Bench, monkeypatch: pytest.Monkey
     assert (found.entry, found.is_confirmed, reads) == (known.entry, True, [])
     probe(bench.root, F, known, must_read=True)
     assert reads == [3]
-    racy = replace(known, looked_ns=known.fingerprint.ctime_ns)
+    racy = known._replace(looked_ns=known.fingerprint.ctime_ns)
     probe(bench.root, F, racy)
     assert reads == [3, 3]
 
@@ -110,7 +109,7 @@ def test_new_bits_alone_are_told_before_the_content_is_confirmed(bench: Bench, m
 def test_what_the_file_system_could_not_hold_is_no_change(bench: Bench) -> None:
     known = bench.make("f")
     intended = file_entry(b"old", OLD_NS + 1, 0o600)
-    found = probe(bench.root, F, replace(known, entry=intended), must_read=True)
+    found = probe(bench.root, F, known._replace(entry=intended), must_read=True)
     assert isinstance(found, Settled)
     assert found.entry == intended
 

@@ -4,7 +4,6 @@ import asyncio
 import os
 import sys
 import threading
-from dataclasses import replace
 
 import pytest
 
@@ -176,7 +175,7 @@ async def test_a_rewrite_of_what_was_just_put_there_is_seen_although_no_stamp_te
 
     def coarse(status):
         found = exact(status)
-        return replace(found, ctime_ns=found.ctime_ns // minute * minute)
+        return found._replace(ctime_ns=found.ctime_ns // minute * minute)
 
     for module in (guard, looking, metadata, probing, steps, swap):
         monkeypatch.setattr(module, "fingerprint_of", coarse)
