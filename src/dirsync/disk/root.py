@@ -174,7 +174,7 @@ class Root:
 
 
 class Parents:
-    """The directories of one batch of looks, each walked to once and held open until `close`.
+    """The directories of one batch of looks, or of steps before any is done, each walked to once and held open.
 
     Not for changes: a directory may have been moved since, which a look learns from its own hint.
     """

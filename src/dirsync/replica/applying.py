@@ -19,6 +19,7 @@ from dirsync.core.reports import Applied, Failed, Missing, Refused, Result, Step
 from dirsync.disk.apply import NOT_REACHED, Done, Prepared, apply_batch, parents_of
 from dirsync.disk.probe import O_READ, lstat_at
 from dirsync.disk.reasons import reason_of
+from dirsync.disk.root import Parents
 from dirsync.disk.staging import Staged, Staging
 from dirsync.errors import DiskError, RootLost, StateError
 from dirsync.limits import INLINE_BYTES_MAX
@@ -153,32 +154,36 @@ class Applying:
     def _prepare_all(self, ground: Ground, steps: Sequence[Step]) -> list[_Ready]:
         ready: list[_Ready] = []
         broken: set[RelPath] = set()
-        for step in steps:
-            each = Failed(NOT_REACHED) if step.action.path in broken else self._prepare(ground, step)
-            if not isinstance(each, Prepared):
-                broken.add(step.action.path)
-            ready.append(each)
+        parents = Parents(ground.root)
+        try:
+            for step in steps:
+                each = Failed(NOT_REACHED) if step.action.path in broken else self._prepare(ground, parents, step)
+                if not isinstance(each, Prepared):
+                    broken.add(step.action.path)
+                ready.append(each)
+        finally:
+            parents.close()
         return ready
 
-    def _prepare(self, ground: Ground, step: Step) -> _Ready:
+    def _prepare(self, ground: Ground, parents: Parents, step: Step) -> _Ready:
         action = step.action
         index = self._site.index
         known_source = None if action.renamed_from is None else index.get(action.renamed_from)
         try:
-            staged = self._stage(ground, step)
+            staged = self._stage(ground, parents, step)
         except (DiskError, StateError) as error:
             return Failed(str(error))
         except OSError as error:
             return Failed(reason_of(error))
         return staged if isinstance(staged, Missing) else Prepared(action, staged, index.get(action.path), known_source)
 
-    def _stage(self, ground: Ground, step: Step) -> Staged | Missing | None:
+    def _stage(self, ground: Ground, parents: Parents, step: Step) -> Staged | Missing | None:
         action, intended = step.action, step.action.intended
         if isinstance(intended, Symlink):
             return ground.staging.link(action.path, intended.target)
         if not isinstance(intended, File) or action.renamed_from is not None:
             return None
-        if _has_content(action.expected, intended) and not _has_other_names(ground, action.path):
+        if _has_content(action.expected, intended) and not _has_other_names(parents, action.path):
             return None
         staging, digest = ground.staging, intended.digest
         staged = None if step.content is None else staging.write(action.path, digest, step.content, intended)
@@ -286,11 +291,10 @@ def _has_content(expected: Entry | None, intended: File) -> bool:
     return isinstance(expected, File) and expected.digest == intended.digest
 
 
-def _has_other_names(ground: Ground, path: RelPath) -> bool:
+def _has_other_names(parents: Parents, path: RelPath) -> bool:
     """Return whether a file has further hard links: time and bits of one name are then set on a copy of it."""
     try:
-        with ground.root.parent_of(path) as place:
-            return lstat_at(*place).st_nlink > 1
+        return lstat_at(*parents.place_of(path)).st_nlink > 1
     except OSError:  # it went since, or cannot be reached: the step will say so
         return False
 
