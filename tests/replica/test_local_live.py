@@ -167,6 +167,25 @@ async def test_a_large_file_that_was_being_written_is_looked_at_again_without_a_
         assert looks == [rel("f")] * 2
 
 
+async def test_what_a_scan_finds_is_looked_at_by_directory(tmp_path, monkeypatch):
+    """So that a batch walks to few of them."""
+    names = [f"d{number % 10}/f{number:02}" for number in range(40)]
+    root = tmp_path / "root"
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+    looked, look_at = [], settling.look_at
+
+    def noted(root, asks, vanished, is_content_wanted):
+        looked.extend(ask.path for ask in asks)
+        return look_at(root, asks, vanished, is_content_wanted)
+
+    monkeypatch.setattr(settling, "look_at", noted)
+    async with local_ground(tmp_path):
+        found = dict.fromkeys(looked)
+        assert [path for path in found if b"/" in path] == sorted(map(rel, names))
+
+
 async def test_a_rewrite_of_what_was_just_put_there_is_seen_although_no_stamp_tells(tmp_path, monkeypatch):
     """In one tick of the kernel's clock, as long as before, with its time put back. Here a tick lasts a minute."""
     if not sys.platform.startswith("linux"):

@@ -65,6 +65,7 @@ class _Wishes:
     is_forced: bool
     must_read: bool
     quiet: Fingerprint | None = None
+    present: Fingerprint | None = None
 
 
 def probe(
@@ -77,15 +78,17 @@ def probe(
     is_forced: bool = False,
     must_read: bool = False,
     quiet: Fingerprint | None = None,
+    present: Fingerprint | None = None,
 ) -> Probe:
     """Look at `path`. What `known` proves unchanged by stat alone is not read, unless `must_read` or captured.
 
     `is_forced` reads a file although a program has it open for writing, and takes one that only grew meanwhile as
-    long as it was at the start; `quiet` reads such a file only if that is still its stat. `capture_to` receives the
+    long as it was at the start; `quiet` reads such a file only if that is still its stat. `present` is its stat, where
+    the caller has just taken it. `capture_to` receives the
     very bytes that were hashed, durable, mode 0600; it is there afterwards only if a File is Settled. Raises
     DiskError where it cannot be written; what goes wrong at `path` itself is a value.
     """
-    wishes = _Wishes(is_content_wanted, capture_to, is_forced, must_read or capture_to is not None, quiet)
+    wishes = _Wishes(is_content_wanted, capture_to, is_forced, must_read or capture_to is not None, quiet, present)
     try:
         if isinstance(root, Parents):
             return _look(*root.place_of(path), known, wishes)
@@ -130,7 +133,7 @@ def carried_mtime(mtime_ns: int) -> int:
 
 def _look(directory: int, name: bytes, known: Known | None, wishes: _Wishes) -> Probe:
     looked_ns = time.time_ns()
-    present = fingerprint_of(lstat_at(directory, name))
+    present = wishes.present or fingerprint_of(lstat_at(directory, name))
     if known is not None and not wishes.must_read and known.is_proven_by(present):
         return Settled(known.entry, known.fingerprint, known.looked_ns, None, is_confirmed=True)
     if stat.S_ISDIR(present.mode):
@@ -261,20 +264,23 @@ def _read_file(target: _Target, seen: Fingerprint) -> Probe:
 
 
 def _judge(target: _Target, fd: int, before: Fingerprint, reading: Reading) -> Probe:
-    """Settle what was read, if it is still the same; the writer is asked for again, for it may have come since."""
+    """Settle what was read, if it is still the same.
+
+    A writer may have come since; what it wrote shows in the stat, unless the last change before is as young.
+    """
     # Looked at by its name: the same inode there is the very file that was read, as it is after the reading.
     named = fingerprint_of(lstat_at(target.directory, target.name))
-    has_writer = bool(is_open_for_writing(fd))
     is_forced, is_quiet = target.wishes.is_forced, before == target.wishes.quiet
+    is_told = target.looked_ns - max(before.mtime_ns, before.ctime_ns) > RACY_NANOSECONDS
     is_same = before == named and reading.size == before.size
-    if is_same and (is_forced or is_quiet or not has_writer):
+    if is_same and (is_forced or is_quiet or is_told or not is_open_for_writing(fd)):
         entry = File(reading.digest, before.size, _mtime(before, target.known), _mode(before, target.known))
         return Settled(entry, before, target.looked_ns, reading.content, is_confirmed=True)
     is_grown = named.inode == before.inode and named.size > before.size == reading.size
     if is_forced and is_grown:
         entry = File(reading.digest, before.size, before.mtime_ns, before.mode & PERMISSION_BITS)
         return Settled(entry, before, target.looked_ns, reading.content, is_confirmed=False)
-    return _unsettled(named, has_writer=has_writer)
+    return _unsettled(named, has_writer=bool(is_open_for_writing(fd)))
 
 
 def _read_and_capture(target: _Target, fd: int, before: Fingerprint, copy: Path) -> Probe:

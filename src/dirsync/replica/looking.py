@@ -122,7 +122,7 @@ class _Batch:
             early = self._without_reading(ask, present)
             if early is not None:
                 return early
-        outcome = _probe(self._parents, ask, self._is_content_wanted)
+        outcome = _probe(self._parents, ask, self._is_content_wanted, present)
         if isinstance(outcome, Gone) and ask.known is not None and isinstance(ask.known.entry, File):
             self._gone[ask.known.fingerprint.inode] = (ask.path, ask.known)
         return outcome
@@ -143,7 +143,7 @@ class _Batch:
         return None
 
 
-def _probe(parents: Parents, ask: Ask, is_content_wanted: bool) -> Probe | NoRoom:
+def _probe(parents: Parents, ask: Ask, is_content_wanted: bool, present: Fingerprint | None = None) -> Probe | NoRoom:
     if ask.capture is not None:
         return _probe_held(parents, ask, ask.capture)
     return probe(
@@ -154,6 +154,7 @@ def _probe(parents: Parents, ask: Ask, is_content_wanted: bool) -> Probe | NoRoo
         is_forced=ask.is_forced,
         must_read=ask.must_read,
         quiet=ask.quiet,
+        present=present,
     )
 
 

@@ -90,7 +90,8 @@ class Settling:
 
     def take_scan(self, found: Scan, number: int | None = None) -> None:
         """Have looked at what a scan found suspicious, or a walk in the round of `number`."""
-        self.hint(found.suspects, Lead.SCAN if number is None else Lead.WALK, number)
+        # By directory, so that a batch walks to few of them.
+        self.hint(sorted(found.suspects), Lead.SCAN if number is None else Lead.WALK, number)
         now = self._now()
         for path, reason in found.untracked.items():
             self.conclusions.note_oddity(path, Untracked(reason), now)
