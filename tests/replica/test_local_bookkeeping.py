@@ -319,7 +319,7 @@ async def test_a_watcher_that_is_silent_leaves_no_more_than_its_last_mark(tmp_pa
             await ground.replica.look(is_full=False)
         monkeypatch.setattr(watching, "_MARK_SECONDS", 0.2)
         await ground.replica.look(is_full=False)
-        assert len(os.listdir(tmp_path / "state" / "watch")) == 1
+        assert len(os.listdir(tmp_path / "state" / "watch")) <= 1
 
 
 @pytest.mark.parametrize("boot", ["the same", "another"])
