@@ -141,6 +141,26 @@ def check_deletions(world):
                 return
 
 
+def outdated_versions(world, side):
+    """Return the paths of the versions of a side whose rows say another length and time than their files have.
+
+    A program that still had one open may have written to it since it was set aside: whoever asks for the history is
+    told of the files as they are.
+    """
+    directory = world.disk.find(f"{state_of(side)}/versions".encode())
+    files = {name.decode(): node for name, node in directory.children.items()}
+    query = "SELECT file, path, digest, size, mtime_ns FROM versions WHERE digest IS NOT NULL"
+    with world.servers[side].database.opened.transaction() as connection:
+        rows = connection.execute(query).fetchall()
+    found = set()
+    for file, path, digest, size, mtime_ns in rows:
+        node = files.get(file)
+        is_told = node is None or (len(node.data), node.mtime_ns) == (size, mtime_ns)
+        if not is_told and blake3(node.data).digest() != digest:
+            found.add(path)
+    return found
+
+
 def kept_contents(world, side):
     """Return the contents that `history` of a side could bring back: the file is there and is what its row says."""
     directory = world.disk.find(f"{state_of(side)}/versions".encode())

@@ -13,6 +13,7 @@ from dirsync.wire.client_messages import (
     WaitRequest,
 )
 from dirsync.wire.meeting import PROTOCOL_MAJOR, PROTOCOL_MINOR, Hello
+from dirsync.wire.replica_messages import HistoryRequest
 from tests.sim.network import NoCredential
 from tests.sim.servers import PORT
 
@@ -72,6 +73,9 @@ class Client:
 
     async def _locks(self, _):
         return f"{len((await ask(LocksRequest())).locks)} locks"
+
+    async def _history(self, name):
+        return f"{len((await ask(HistoryRequest(name))).versions)} versions"
 
     async def _wait(self, _):
         return await self._world.wait(self._rng.choice((1.0, 5.0, 30.0)))

@@ -27,13 +27,17 @@ def _has_intruders(plan):
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """`old`, which occurs once in the module, becomes `new`. `needs`: no other plan can show it."""
+    """`old`, which occurs once in the module, becomes `new`. `needs`: no other plan can show it.
+
+    `also`: (old, new) of what does the same step a second time; either alone would do.
+    """
 
     name: str
     module: str
     old: str
     new: str
     needs: Callable[[Plan], bool] = _any
+    also: tuple[tuple[str, str], ...] = ()
 
     @property
     def file(self):
@@ -43,8 +47,10 @@ class Mutant:
     def changed(self):
         """Return the text of the module without the step."""
         text = self.file.read_text("utf-8")
-        assert text.count(self.old) == 1, f"{self.name}: {text.count(self.old)} places fit in {self.file}"
-        return text.replace(self.old, self.new)
+        for old, new in ((self.old, self.new), *self.also):
+            assert text.count(old) == 1, f"{self.name}: {text.count(old)} places fit in {self.file}"
+            text = text.replace(old, new)
+        return text
 
 
 MUTANTS = (
@@ -180,9 +186,9 @@ MUTANTS = (
     ),
     Mutant(
         "no second look at what was kept",
-        "dirsync.disk.apply",
-        "            return replace(kept, entry=self._kept.second_look(kept.file, kept.entry))\n",
-        "            return kept\n",
+        "dirsync.disk.kept",
+        "            return entry\n        return self.as_it_is(file, entry)\n",
+        "            return entry\n        return entry\n",
     ),
     # Stable reads
     Mutant(
@@ -203,6 +209,7 @@ MUTANTS = (
         "dirsync.disk.probe",
         "and before != target.wishes.quiet:",
         "and target.wishes.quiet is None:",
+        also=(("before == target.wishes.quiet\n", "target.wishes.quiet is not None\n"),),
     ),
     # Locks
     Mutant(

@@ -155,6 +155,15 @@ class Story:
             checkers.check_convergence(world)
             checkers.check_invention(world)
 
+    async def _look_into_history(self):
+        """Whoever asks what versions there are is told what they are."""
+        outdated = {path for side in "ab" for path in checkers.outdated_versions(self._world, side)}
+        for path in sorted(outdated):
+            await self._client.act("history", path)
+        for side in "ab":
+            if rest := checkers.outdated_versions(self._world, side):
+                self._world.violated("kept", f"the history of {min(rest).decode()} at {side} is not what is kept")
+
     async def _restart(self):
         """What a fault left behind is cleared away at the next start, if not before."""
         for server in self._world.servers.values():
@@ -171,6 +180,7 @@ class Story:
         if loud or [world.tree(side) for side in "ab"] != trees:
             world.violated("quiet", f"after everything was in sync: {loud[:3]}")
         checkers.check_deletions(world)
+        await self._look_into_history()
         if not self._plan.has_disk_troubles:
             checkers.check_loss(world)
             checkers.check_bounds(world)
