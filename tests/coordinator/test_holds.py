@@ -197,6 +197,35 @@ async def test_a_lock_is_not_granted_again_before_the_end_of_its_drain_is_durabl
         assert [each.hold.is_draining for each in await journal.load()] == [False]
 
 
+@in_virtual_time
+async def test_where_it_is_locked_again_with_nothing_left_to_apply_the_edit_of_a_passes(tmp_path):
+    async with World(tmp_path) as world:
+        await locked(world)
+        await queued(world, b"1")
+        world.a.write(X, b"own")
+        await world.until(lambda: world.coordinator.holds.depth(X) == 2)
+        journal = world.coordinator.holds._journal
+        apply, set_seen, asking = journal.applied, journal.set_seen, []
+
+        async def applied(hold, updates):
+            if len(updates) == hold.depth:
+                asking.append(asyncio.create_task(lock(world)))
+                await asyncio.sleep(0)
+            await apply(hold, updates)
+
+        async def slowly(path, seen):
+            world.coordinator.wake()  # for another name: this one is at work
+            await asyncio.sleep(1)
+            await set_seen(path, seen)
+
+        journal.applied, journal.set_seen = applied, slowly
+        with pytest.raises(Refusal, match="locked again; 0 updates"):
+            await unlock(world)
+        assert await asking[0]
+        await world.until(lambda: world.b.read(X) == b"own")
+        assert X in world.coordinator.holds
+
+
 @pytest.mark.parametrize("error", [DiskError, StateError, RemoteProtocolError, Refusal], ids=lambda e: e.__name__)
 @in_virtual_time
 async def test_what_cannot_be_taken_in_holds_up_nothing_else(tmp_path, error):

@@ -156,6 +156,9 @@ class HoldQueue:
             if not self._is_stop_recorded:
                 await self._record_stop()
         if was_draining:
+            # Where nothing is left of the queue, what A holds beyond it may pass from now on.
+            self._pair.dirty.add(self.hold.path)
+            self._wake()
             await self._retell(Role.B)
         return True
 
