@@ -158,7 +158,7 @@ class Faults:
     async def _slow(self, _):
         for names in (("a", "b"), ("b", "a")):
             route = self._world.network.route(*names)
-            route.latency_seconds = self._rng.choice((0.02, 0.3, 1.0))
+            route.latency_seconds = self._rng.choice((0.02, 0.3, 1.0, 3.0))
             route.bytes_per_second = self._rng.choice((20_000, 1_000_000))
             self._until_later(route.heal)
 
