@@ -4,9 +4,11 @@ import asyncio
 import errno
 
 from tests.sim.losses import forget_state, replace_machine
-from tests.sim.syscalls import MAKING, SYNCING, WRITING, Trouble
+from tests.sim.syscalls import MAKING, SYNCING, WRITING, Trouble, is_keeping, is_receiving
 
 SPREAD_SECONDS = 3.0
+AIMED_SECONDS = 12.0
+"""How long at most an aimed death waits for its call."""
 DOOM_CALLS = 400
 DOOM_STEPS = 40
 
@@ -81,11 +83,15 @@ class Faults:
         await self._doomed(side)
 
     async def _kill_after_keeping(self, side):
-        self._world.calls.doom_at_keeping(side, is_power_cut=False)
-        await self._doomed(side)
+        self._world.calls.doom_after(side, is_keeping, is_power_cut=False)
+        await self._doomed(side, AIMED_SECONDS)
 
-    async def _doomed(self, side):
-        await asyncio.sleep(self._rng.random() * SPREAD_SECONDS)
+    async def _power_cut_after_receiving(self, side):
+        self._world.calls.doom_after(side, is_receiving, is_power_cut=True)
+        await self._doomed(side, AIMED_SECONDS)
+
+    async def _doomed(self, side, seconds=SPREAD_SECONDS):
+        await asyncio.sleep(self._rng.random() * seconds)
         self._world.calls.spare(side)
         self._start_later(side)
 

@@ -33,6 +33,7 @@ FAULTS = (
     "power_cut",
     "power_cut_at_call",
     "power_cut_after_step",
+    "power_cut_after_receiving",
     "power_cut_both",
     "stop",
     "reset",

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from tests.sim.nodes import BLOCK_BYTES
 
-ZEROED = 0.3
+ZEROED = 0.5
 """How often a file that grew has its size before its data: with delayed allocation, or without ordered data."""
 WRITTEN_SECONDS = 35
 """The kernel writes out by itself what is older than this."""
@@ -86,7 +86,7 @@ def _put(directory, name, node):
 
 def _kept_by_journal(pending, rng, written_ns):
     old = sum(op.at_ns < written_ns for op in pending)
-    return set(pending[: rng.randint(old, len(pending))])
+    return set(pending[: rng.choice((len(pending), rng.randint(old, len(pending))))])
 
 
 def _kept_singly(pending, rng, written_ns):

@@ -1,6 +1,7 @@
 """What happens at single system calls and statements of a server: its death, a failing disk, somebody quicker."""
 
 import errno
+import re
 import sqlite3
 from dataclasses import dataclass
 
@@ -10,8 +11,7 @@ from tests.sim.nodes import Node
 WRITING = ("write", "pwrite", "copy_file_range", "sendfile")
 MAKING = ("open", "mkdir", "symlink", "link")
 SYNCING = ("fsync", "fdatasync", "syncfs")
-RENAME_PARTS = 5
-"""What `renameat2` is about: two directories, each with a name, and flags."""
+RECEIVED = re.compile(b"[0-9a-f]{64}")
 STEPS = (*SYNCING, "rename", "renameat2")
 
 
@@ -34,7 +34,7 @@ class Calls:
         self.count = {"a": 0, "b": 0}
         self.doom = {}
         self._steps = {"a": 0, "b": 0}
-        self._keeping = {}
+        self._fatal = {}
         self.troubles = {"a": [], "b": []}
         self.intruders_per_mille = 0
         self.intrude = None
@@ -51,11 +51,11 @@ class Calls:
     def spare(self, side):
         """Let a server live that has not died yet."""
         self.doom.pop(side, None)
-        self._keeping.pop(side, None)
+        self._fatal.pop(side, None)
 
-    def doom_at_keeping(self, side, is_power_cut):
-        """Have a server die right after the next file that it sets aside."""
-        self._keeping[side] = is_power_cut
+    def doom_after(self, side, is_meant, is_power_cut):
+        """Have a server die right after the next call of which `is_meant(call, what)` is true."""
+        self._fatal[side] = (is_meant, is_power_cut)
 
     def before(self, process, call, what):
         """Take part in a system call; what this returns or raises is the disk's answer."""
@@ -66,8 +66,8 @@ class Calls:
         if self.doom:
             self._perhaps_die(side, call, what)
             self._steps[side] += call in STEPS  # after the look: it dies at the call that follows the step
-        if self._keeping and call == "renameat2" and side in self._keeping and _is_keeping(what):
-            self.doom[side] = (self.count, self.count[side] + 1, self._keeping.pop(side))
+        if side in self._fatal and self._fatal[side][0](call, what):
+            self.doom[side] = (self.count, self.count[side] + 1, self._fatal.pop(side)[1])
         if self.intruders_per_mille and self._rng.randrange(1000) < self.intruders_per_mille:
             self.intrude(side, call, self._world.plan.operations)
         fewer = self.aims.before_call(side, call, what) if self.aims.is_on else None
@@ -123,8 +123,14 @@ class Calls:
             return True  # it has another reason to fail
 
 
-def _is_keeping(what):
-    return len(what) == RENAME_PARTS and isinstance(what[2], Node) and what[2].name == b"versions"
+def is_keeping(call, what):
+    """Return whether a call sets a file aside."""
+    return call == "renameat2" and isinstance(what[2], Node) and what[2].name == b"versions"
+
+
+def is_receiving(call, what):
+    """Return whether a call gives a content that has arrived whole the name by which it is believed."""
+    return call == "rename" and RECEIVED.fullmatch(what[3]) is not None
 
 
 def _shown(what):

@@ -10,7 +10,7 @@ from tests.sim.person import Person
 from tests.sim.power import WRITTEN_SECONDS, power_cut
 
 OLD, NEW = b"o" * 3_000, b"n" * 6_000
-SEEDS = range(60)
+SEEDS = range(150)
 
 
 class Cuts:
