@@ -233,6 +233,8 @@ class World:
         self.locks.acted(server.name)
         if self._has_true_syncs:
             self.durable.after_cut(server.name)
+        else:
+            self.ledger.broken_off.update(found.made)  # also of what was set aside, where its sync had failed
 
     def before_statement(self, process, statement):
         """A statement is about to be executed by a database."""
