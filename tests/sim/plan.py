@@ -15,6 +15,7 @@ OPERATIONS = (
     "rewrite_silently",
     "delete",
     "rename",
+    "there_and_back",
     "rename_directory",
     "swap",
     "make_directory",
