@@ -140,6 +140,21 @@ def test_a_copy_that_a_crash_cut_short_is_no_version(far_bench: Bench, monkeypat
     assert bench.at("f").read_bytes() == b"old"
 
 
+def test_a_copy_that_cannot_get_its_name_leaves_nothing(far_bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = far_bench
+    bench.make("f", b"old")
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "rename", fail)
+        with pytest.raises(OSError, match="Input/output"):
+            bench.kept.keep(bench.root.fd, b"f", F, file_entry(b"old"))
+    assert bench.kept.files() == set()
+    assert bench.at("f").read_bytes() == b"old"
+
+
 def test_a_copy_has_its_name_durably_before_the_original_goes(
     far_bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

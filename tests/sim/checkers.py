@@ -182,13 +182,19 @@ def kept_contents(world, side):
 
 
 def check_invention(world):
-    """No name that nobody gave, no content that nobody wrote."""
+    """No name that nobody gave, no content that nobody wrote.
+
+    A directory may be renamed while something is put into it: then only the parts of the new name were given.
+    """
     known = {path for _, path in world.last_act}
+    names = {path.rpartition(b"/")[2] for path in known}
     for side in "ab":
         for path, content in world.view(side).contents.items():
             if path.startswith(STAGING_PREFIX):
                 continue  # what may be left there is seen by the checker of bounds
-            if path not in known or not world.ledger.is_known(content):
+            above, _, name = path.rpartition(b"/")
+            is_given = path in known or (above in known and name in names)
+            if not is_given or not world.ledger.is_known(content):
                 world.violated("invention", f"{path.decode()} at {side} holds {content[:40]!r}")
                 return
 

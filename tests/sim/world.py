@@ -218,11 +218,7 @@ class World:
 
     def after_power_cut(self, server, found):
         """What people had not synced may be gone, and what they were writing stands there as far as they had come."""
-        captures = self.disk.find(state_of(server.name).encode()).children.get(b"captures")
-        copies = (
-            set() if captures is None else set(contents_below(captures).values())
-        )  # dropped where no row names them
-        copies -= set(self._views[server.name].contents.values())
+        copies = self._copies(server.name) - set(self._views[server.name].contents.values())
         for content in (found.lost | copies) - self._recorded:
             self.ledger.excuse(content, f"not synced before the power cut of {server.name}")
         self.ledger.broken_off.update(self._views[server.name].contents.values())
@@ -235,6 +231,13 @@ class World:
             self.durable.after_cut(server.name)
         else:
             self.ledger.broken_off.update(found.made)  # also of what was set aside, where its sync had failed
+
+    def _copies(self, side):
+        """Return what a server has copied of what people had, and drops where no row names it, or it is unfinished."""
+        state = self.disk.find(state_of(side).encode()).children
+        found = set(contents_below(state[b"captures"]).values()) if b"captures" in state else set()
+        versions = contents_below(state[b"versions"]) if b"versions" in state else {}
+        return found | {content for name, content in versions.items() if name.startswith(b"new-")}
 
     def before_statement(self, process, statement):
         """A statement is about to be executed by a database."""

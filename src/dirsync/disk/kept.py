@@ -229,12 +229,17 @@ class KeptArea:
         if isinstance(entry, Symlink):
             os.symlink(os.readlink(name, dir_fd=directory), target, dir_fd=self._fd)
         else:
+            unfinished = _UNFINISHED + target
             source = os.open(name, O_READ, dir_fd=directory)
             try:
-                digest, size = self._copy_at_rest(source, _UNFINISHED + target)
+                digest, size = self._copy_at_rest(source, unfinished)
             finally:
                 os.close(source)
-            os.rename(_UNFINISHED + target, target, src_dir_fd=self._fd, dst_dir_fd=self._fd)
+            try:
+                os.rename(unfinished, target, src_dir_fd=self._fd, dst_dir_fd=self._fd)
+            except OSError:
+                os.unlink(unfinished, dir_fd=self._fd)
+                raise
             if isinstance(entry, File) and digest != entry.digest:
                 entry = replace(entry, digest=digest, size=size)
         try:
