@@ -226,6 +226,24 @@ async def test_where_it_is_locked_again_with_nothing_left_to_apply_the_edit_of_a
         assert X in world.coordinator.holds
 
 
+@in_virtual_time
+async def test_what_b_adds_to_a_directory_that_a_has_turned_into_a_locked_file_waits_for_the_unlock(tmp_path):
+    async with World(tmp_path) as world:
+        world.a.mkdir(X)
+        world.b.mkdir(X)
+        await world.start()
+        assert not await lock(world)
+        world.b.write(at("x/new"), b"of B")
+        world.a.remove(X)
+        world.a.write(X, b"of A")
+        async with asyncio.timeout(100):
+            await world.coordinator.wait_in_sync()
+        assert (world.a.read(X), world.b.read(at("x/new"))) == (b"of A", b"of B")
+        await unlock(world)
+        await world.settle()
+        assert world.a.read(at("x/new")) == b"of B"
+
+
 @pytest.mark.parametrize("error", [DiskError, StateError, RemoteProtocolError, Refusal], ids=lambda e: e.__name__)
 @in_virtual_time
 async def test_what_cannot_be_taken_in_holds_up_nothing_else(tmp_path, error):

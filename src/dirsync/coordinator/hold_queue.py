@@ -13,7 +13,7 @@ from dirsync.coordinator.hold_intake import HoldIntake
 from dirsync.coordinator.hold_journal import HoldJournal, Journalled
 from dirsync.coordinator.hold_steps import HoldSteps
 from dirsync.coordinator.pair import Pair
-from dirsync.core.entry import Problem, Role, Untracked, change_kind
+from dirsync.core.entry import Directory, Problem, Role, Untracked, change_kind
 from dirsync.core.events import Emit, EventName
 from dirsync.core.holds import Update
 from dirsync.core.paths import display
@@ -102,15 +102,23 @@ class HoldQueue:
         if self._pair.views.get(Role.B, path) != hold.seen[Role.B]:
             return False
         present = self._pair.views.get(Role.A, path)
-        return present != hold.seen[Role.A] and not isinstance(present, Untracked | Problem)
+        is_news = present != hold.seen[Role.A] and not isinstance(present, Untracked | Problem)
+        return is_news and not self._takes_away_what_b_made
 
     @property
     def is_waiting(self) -> bool:
         """Whether B's state differs from A's because of the lock, and only an unlock changes that."""
-        is_known = self.hold.updates or self.intake.is_full
+        is_known = self.hold.updates or self.intake.is_full or self._takes_away_what_b_made
         return not self.hold.is_draining and (
             bool(is_known) or self._pair.views.get(Role.B, self.hold.path) != self.hold.seen[Role.B]
         )
+
+    @property
+    def _takes_away_what_b_made(self) -> bool:
+        """Whether A's own edit takes away a directory in which B has something new: that would need one at A, too."""
+        views, path = self._pair.views, self.hold.path
+        is_gone = isinstance(views.get(Role.B, path), Directory) and not isinstance(views.get(Role.A, path), Directory)
+        return is_gone and views.has_news_below(Role.B, path)
 
     @property
     def is_quiet(self) -> bool:

@@ -90,6 +90,10 @@ class Views:
         """Return what the replica holds where that is not the base."""
         return {path: found for path, (found,) in self._differences[role].items()}
 
+    def has_news_below(self, role: Role, directory: RelPath) -> bool:
+        """Return whether something stands in `directory` at the replica that is not in the base, or is another one."""
+        return any(self.get(role, path) is not None for path in self._differences[role].descendants(directory))
+
     def children(self, role: Role, directory: RelPath) -> frozenset[RelPath]:
         """Return what lies directly in `directory` at the replica."""
         candidates = self.base.children(directory) | self._differences[role].children(directory)
