@@ -484,6 +484,20 @@ def test_a_rename_moves_the_very_file(bench: Bench) -> None:
     assert not bench.at("old").exists()
 
 
+def test_a_rename_leaves_the_time_of_a_write_at_that_moment(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dirsync.disk.guard._QUIET_NANOSECONDS", -1)  # as if it had been quiet for long
+    known = bench.make("old")
+    bench.at("d").mkdir()
+    real = swap.Swapper.move
+    with bench.at("old").open("ab", buffering=0) as writer:
+        monkeypatch.setattr(swap.Swapper, "move", lambda *places: (real(*places), writer.write(b"+late"))[0])
+        done = bench.apply_one(_rename(bench, known, file_entry(b"old", OLD_NS)))
+    assert isinstance(done, Done)
+    assert done.known is not None
+    assert not done.known.is_beyond_doubt
+    assert bench.at("d/new").stat().st_mtime_ns > OLD_NS
+
+
 @pytest.mark.parametrize("mode", [0o644, 0o600])
 def test_an_edit_between_check_and_rename_is_put_back(bench: Bench, monkeypatch: pytest.MonkeyPatch, mode: int) -> None:
     known = bench.make("old")

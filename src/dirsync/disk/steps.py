@@ -219,11 +219,15 @@ class Stepper:
             refused = self._swapper.move(source, target, seen.fingerprint)
             if refused is not None:
                 return refused
+            known: Known | Failed
             try:
                 # Its other names keep their time and bits: new ones are a step of their own, on a copy.
                 intended = action.expected_source if still.has_other_names() else action.intended
-                is_synced = self._is_synced and intended != action.expected_source
-                known = dress_in_place(still, *target, intended, is_synced=is_synced)
+                if intended == action.expected_source:
+                    # Nothing to set, and so the time of whoever writes to it at this moment stays.
+                    known = known_after(intended, fingerprint_of(lstat_at(*target)), is_proven=still.is_proven())
+                else:
+                    known = dress_in_place(still, *target, intended, is_synced=self._is_synced)
             except OSError:
                 self._swapper.move_back(source, target)
                 raise
