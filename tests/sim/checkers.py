@@ -123,10 +123,11 @@ def check_deletions(world):
 
     The order of a lock's queue is its own: there an edit may give way to a deletion that was made without it. What
     gives way to a version that is brought back is not looked for either, nor what was put into a file without a trace:
-    in the few calls between the look and the swap nothing tells of it, once the name has been moved.
+    in the few calls between the look and the swap nothing tells of it, once the name has been moved. And what was
+    written on in a file that was set aside is another content than the one that went.
     """
     live = [set(world.view(side).contents.values()) for side in "ab"]
-    spared = live[0] & live[1] | world.people["a"].silent | world.people["b"].silent
+    spared = live[0] & live[1] | world.people["a"].silent | world.people["b"].silent | world.ledger.set_aside
     for side in "ab":
         directory = world.disk.find(f"{state_of(side)}/versions".encode())
         files = {name.decode(): node.data for name, node in directory.children.items()}

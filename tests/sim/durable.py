@@ -15,7 +15,7 @@ _FILES = {
     "captures": "SELECT file, digest FROM captures WHERE file IS NOT NULL",
 }
 """Which files of the state directory are named by rows, by their directory there."""
-_INDEXED = "SELECT path, stat_inode FROM index_entries WHERE digest IS NOT NULL"
+_INDEXED = "SELECT path, stat_inode, digest FROM index_entries WHERE digest IS NOT NULL"
 
 
 class Durable:
@@ -36,7 +36,7 @@ class Durable:
         self._placed = {node: node.data for node in placed.values()}
         placed = {path: node for path, node in placed.items() if not _is_being_moved(node)}
         rows = self._world.servers[side].database.committed(_INDEXED)
-        self._indexed = {path: placed[path] for path, inode in rows if path in placed and placed[path].inode == inode}
+        self._indexed = {path: placed[path] for path, *known in rows if path in placed and _is(placed[path], *known)}
 
     def after_cut(self, side):
         """Compare."""
@@ -83,6 +83,11 @@ class Durable:
     def _standing(self, side):
         nodes = self._world.view(side).nodes
         return {path: node for path, node in nodes if node.is_file and not path.startswith(STAGING_PREFIX)}
+
+
+def _is(node, inode, digest):
+    """Return whether a row means this file: the number of another one that is gone may have come to it."""
+    return node.inode == inode and blake3(node.data).digest() == digest
 
 
 def _is_being_moved(node):

@@ -38,6 +38,8 @@ class Ledger:
     drafts: dict[tuple[str, bytes], Draft] = field(default_factory=dict)
     taken: set[tuple[bytes, bytes]] = field(default_factory=set)
     """(path, content): somebody, or a power cut, took it away from there, at one of the sides."""
+    set_aside: set[bytes] = field(default_factory=set)
+    """What was finished in a file that stood nowhere by then: somebody else had set it aside meanwhile."""
     broken_off: set[bytes] = field(default_factory=set)
     """What stood there after a power cut: nobody writes on, so that it is as good as finished."""
 

@@ -174,6 +174,8 @@ class World:
         """Somebody has finished writing a file; if people have removed it meanwhile, that was their doing."""
         if node not in self.removed:
             self.ledger.finish(node.data, side, path, self.loop.time())
+            if all(standing is not node for _, standing in self._views[side].nodes):
+                self.ledger.set_aside.add(node.data)
         if (path, node) not in self._views[side].nodes:
             # Its file was deleted, or replaced, while it stood there half written: what came later went with it.
             self.ledger.take_away({path: node.data}, {})
