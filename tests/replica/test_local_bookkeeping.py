@@ -17,7 +17,7 @@ from dirsync.core.entry import Directory, File
 from dirsync.core.fingerprint import Fingerprint
 from dirsync.core.listing import Standing
 from dirsync.core.plan import Action
-from dirsync.core.reports import DROPPED, Back, Change, HeldName, Lost, Step
+from dirsync.core.reports import DROPPED, Applied, Back, Change, HeldName, Lost, Step
 from dirsync.disk.probe import Unsettled
 from dirsync.disk.reading import digest_of
 from dirsync.disk.steps import Stepper
@@ -309,6 +309,19 @@ async def test_what_vanished_as_it_was_held_is_told_though_the_lock_began_withou
         await ground.replica.hold([HeldName(rel("f"), None)])
         await ground.drain()
         assert ground.seen[rel("f")] is None
+
+
+async def test_what_was_given_after_a_capture_is_told_after_it_in_the_next_session(tmp_path):
+    async with local_ground(tmp_path) as ground:
+        await ground.replica.hold([HeldName(rel("f"), None)])
+        ground.write("f", b"captured, and never released")
+        captured = (await ground.until("f", File)).found
+        (result,) = await ground.replica.apply([Step(Action(rel("f"), captured, None), None, 0)])
+        assert isinstance(result, Applied)
+        ground.reports.clear()
+        await ground.snapshot()
+        await ground.drain()
+        assert [change.found for change in ground.reports] == [captured, None]
 
 
 async def test_a_watcher_that_is_silent_leaves_no_more_than_its_last_mark(tmp_path, monkeypatch):

@@ -227,7 +227,7 @@ MUTANTS = (
     Mutant(
         "captures not reported again",
         "dirsync.replica.local",
-        "        self._settling.holds.report_again()\n",
+        "        self._settling.tell(self._settling.holds.report_again())\n",
         "",
     ),
     Mutant(

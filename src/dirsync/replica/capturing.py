@@ -143,11 +143,18 @@ class HeldStates:
         self._size += held_size_of(row.entry)
         self._report(row, None, asyncio.get_running_loop().time())
 
-    def report_again(self) -> None:
-        """Report every capture that was not released, in order: a new session begins."""
+    def report_again(self) -> list[RelPath]:
+        """Report every capture that was not released, in order: a new session begins.
+
+        Returns the paths that were made to hold something else since their last capture: it has to be told after that.
+        """
         now = asyncio.get_running_loop().time()
+        captured: dict[RelPath, Entry | None] = {}
         for number in sorted(self._unreleased):
-            self._report(self._unreleased[number], None, now)
+            row = self._unreleased[number]
+            self._report(row, None, now)
+            captured[row.path] = row.entry
+        return [path for path, entry in captured.items() if path in self._last and self._last[path] != entry]
 
     async def hold(self, names: Sequence[HeldName]) -> list[RelPath]:
         """Capture these names from now on. What was captured and not released is newer than what was `seen`.

@@ -243,7 +243,7 @@ class LocalReplica:
         self._settling.is_reporting = True
         self._settling.conclusions.is_announcing = True
         self._site.outbox.restart()
-        self._settling.holds.report_again()
+        self._settling.tell(self._settling.holds.report_again())
         for start in range(0, len(rows), _SNAPSHOT_ENTRIES):
             yield rows[start : start + _SNAPSHOT_ENTRIES]
 
