@@ -197,6 +197,38 @@ async def test_what_was_reported_before_the_snapshot_of_a_root_that_is_back_does
 
 
 @in_virtual_time
+async def test_what_is_given_while_an_inventory_is_taken_does_not_count_as_deleted(tmp_path, monkeypatch):
+    async with World(tmp_path) as world:
+        world.a.write(X, b"x")
+        await world.start()
+        apply, snapshot = world.b.apply, world.b.snapshot
+        has_begun, may_go_on, has_ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+        async def slow_apply(steps):
+            has_begun.set()
+            await may_go_on.wait()
+            return await apply(steps)
+
+        async def slow_snapshot(believed=()):
+            async for rows in snapshot(believed):
+                yield rows
+                may_go_on.set()
+                await asyncio.sleep(5)
+            has_ended.set()
+
+        monkeypatch.setattr(world.b, "apply", slow_apply)
+        monkeypatch.setattr(world.b, "snapshot", slow_snapshot)
+        world.a.write(Y, b"y")
+        await has_begun.wait()
+        world.b.find_root()  # the word that it was lost was overtaken
+        asyncio.get_running_loop().call_later(50, may_go_on.set)
+        await has_ended.wait()
+        await world.settle()
+        assert world.a.read(Y) == world.b.read(Y) == b"y"
+        assert [fields["change"] for fields in world.said(EventName.SYNCED, Y)] == ["added"]
+
+
+@in_virtual_time
 async def test_a_root_that_is_lost_at_the_start_is_waited_for(tmp_path):
     async with World(tmp_path) as world:
         world.b._is_lost = True

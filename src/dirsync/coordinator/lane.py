@@ -107,6 +107,11 @@ class Lane:
         """Take note of a report of the target; return whether it is later than the last apply of the path."""
         return self._ages.is_news(path, serial, is_applying=path in self._applying)
 
+    async def wait_quiet(self) -> None:
+        """Wait until no apply is under way. Once the lane is closed none begins."""
+        while self._applying:
+            await next(iter(self._applying.values())).wait()
+
     async def wait_applied(self, path: RelPath) -> None:
         """Wait until no apply of `path` is under way."""
         if path in self._applying:
@@ -142,7 +147,7 @@ class Lane:
         async with self._telling.noted(self._role, self._shared_among(steps)):
             # Whether a name is held is asked last: from here to the apply nothing is awaited.
             steps = [step for step in steps if not any(self._is_held(self._role, p) for p in paths_of(step.action))]
-            if not steps:
+            if not steps or self._target is not target:
                 return
             results = await self._apply(target, steps)
         await self._conflicts.end(

@@ -167,28 +167,30 @@ class Coordinator:
     def _detach(self, role: Role) -> None:
         self.replicas.pop(role, None)
         self._is_comparing = False
-        self.ready.discard(role)
+        self._stop_applying(role)
         self.paused.pop(role, None)
         self._looks.forget(role)
-        self._close_lanes()
         self.pair.forget(role)
-        self._set_in_sync(False)
         self.wake()
 
-    def _close_lanes(self) -> None:
+    def _stop_applying(self, role: Role) -> None:
+        self._set_in_sync(False)
+        self.ready.discard(role)
         for lane in self.lanes.values():
             lane.close()
 
     def _pause(self, role: Role, reason: str) -> None:
         self.paused[role] = reason
-        self.ready.discard(role)
-        self._close_lanes()
-        self._set_in_sync(False)
+        self._stop_applying(role)
         self.wake()
 
     async def _take_snapshot(self, role: Role, replica: FullReplica) -> None:
-        """Compare the whole inventory: what it does not name is not there."""
-        self._set_in_sync(False)
+        """Compare the whole inventory: what it does not name is not there.
+
+        Nothing is applied meanwhile: what was given after its place in the inventory had passed would count as deleted.
+        """
+        self._stop_applying(role)
+        await self.lanes[role].wait_quiet()
         self._compared.discard(role)
         self._announce_comparison()
         now = asyncio.get_running_loop().time()
