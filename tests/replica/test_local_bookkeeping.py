@@ -243,6 +243,16 @@ def test_a_growing_file_is_sampled_and_no_other(shrinks):
         assert not paths.is_to_be_sampled(A, 3.5)
 
 
+def test_what_has_grown_while_nobody_looked_may_be_another_writers():
+    paths = UnsettledPaths()
+    paths.note(A, found(1, 1), 0.0)
+    paths.note(A, found(2, 2), 3.0)
+    assert not paths.is_to_be_sampled(A, 3.0)
+    for tick in range(61, 125):
+        paths.note(A, found(tick, tick), tick / 20)
+    assert paths.is_to_be_sampled(A, 6.25)
+
+
 def test_the_wait_for_a_writer_is_announced_once():
     paths = UnsettledPaths()
     paths.note(A, found(1, 1), 0.0)

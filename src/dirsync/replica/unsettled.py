@@ -26,6 +26,7 @@ class _Record:
     standing: Standing
     quiet_since: float
     sampled: float
+    due: float
     delay: float = _AGAIN_FIRST_SECONDS
     only_grows: bool = True
     is_noticed: bool = False
@@ -48,7 +49,7 @@ class UnsettledPaths:
         """Take note of a look that found it changing; return when to look again."""
         record = self._records.get(path)
         if record is None:
-            record = _Record(now, found.fingerprint, found.standing, now, now)
+            record = _Record(now, found.fingerprint, found.standing, now, now, now)
             self._records[path] = record
         elif found.fingerprint != record.found:
             before = record.found
@@ -56,11 +57,15 @@ class UnsettledPaths:
             record.only_grows = record.only_grows and is_grown
             record.found, record.standing = found.fingerprint, found.standing
             record.quiet_since = now
+            if found.has_writer and now - record.due > UNSETTLED_QUIET_SECONDS:
+                # The disk has held the look up: what became of the file meanwhile nobody saw, nor who writes now.
+                record.sampled = now
         delay = record.delay
         record.delay = min(delay * 2, _AGAIN_MAX_SECONDS)
         if found.fingerprint.size > LARGE_BYTES and not found.has_writer:
             delay = _AGAIN_LARGE_SECONDS
-        return now + delay
+        record.due = now + delay
+        return record.due
 
     def is_notice_due(self, path: RelPath, now: float) -> bool:
         """Return whether the wait is to be announced now; True once."""
@@ -84,9 +89,9 @@ class UnsettledPaths:
     def sampled(self, path: RelPath, now: float) -> float:
         """Take note that a growing file was taken as it was; return when to look again."""
         record = self._records[path]
-        record.sampled = now
-        record.quiet_since = now
-        return now + _AGAIN_MAX_SECONDS
+        record.sampled = record.quiet_since = now
+        record.due = now + _AGAIN_MAX_SECONDS
+        return record.due
 
     def settled(self, path: RelPath) -> None:
         """Forget a path that holds still, or is gone."""
