@@ -6,17 +6,17 @@ from tests.sim.trees import STAGING_PREFIX, contents_below, nodes_below, remove_
 
 def forget_state(world, server):
     """A server's state directory is lost, and with it every content that stood nowhere else."""
-    state = world.disk.find(state_of(server.name).encode())
-    for content in contents_below(state).values():
-        world.ledger.excuse(content, f"in the lost state of {server.name}")
-    kept = [node for _, node in nodes_below(state)]
-    remove_below(state)
-    world.removed.update(node for node in kept if not node.links)  # whoever writes on there writes to nothing
-    root = world.root(server.name)
-    for name, node in list(root.children.items()):
-        if name.startswith(STAGING_PREFIX):  # whoever clears the state away clears this, too
-            remove_below(node)
-            root.fs.rename([(root, name, node, None)])
+    state, root = world.disk.find(state_of(server.name).encode()), world.root(server.name)
+    # Whoever clears the state away clears this, too.
+    staging = {name: node for name, node in root.children.items() if name.startswith(STAGING_PREFIX)}
+    for lost in (state, *staging.values()):
+        for content in contents_below(lost).values():
+            world.ledger.excuse(content, f"in the lost state of {server.name}")
+        kept = [node for _, node in nodes_below(lost)]
+        remove_below(lost)
+        world.removed.update(node for node in kept if not node.links)  # whoever writes on there writes to nothing
+    for name, node in staging.items():
+        root.fs.rename([(root, name, node, None)])
     root.fs.sync()
     server.database.renew()
     if server.name == "a":
