@@ -334,6 +334,20 @@ def test_nothing_is_received_once_the_staging_area_is_closed(bench: Bench) -> No
         receiving.write(b"late")
 
 
+@pytest.mark.parametrize("how", ["written", "being written", "nobody"])
+def test_what_somebody_has_written_to_in_the_tree_is_not_dropped(bench: Bench, how: str) -> None:
+    """It came back to the staging area because the way back of a surprise failed half-way."""
+    staged = bench.staging.write(F, digest_of(b"given"), b"given")
+    assert staged is not None
+    name = bench.state / "staging" / os.fsdecode(bench.staging.expose(staged))
+    if how == "written":
+        name.write_bytes(b"gone on from")
+    with name.open("rb" if how == "nobody" else "ab"):
+        bench.staging.discard(staged)
+    assert name.exists() is (how != "nobody")
+    name.unlink(missing_ok=True)
+
+
 @pytest.mark.parametrize("number", [errno.EIO, errno.EROFS, errno.EACCES])
 def test_where_is_staged_does_not_change_with_a_disk_that_fails(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, number: int

@@ -5,11 +5,9 @@ carries the hash of its path and the digest it was staged for, so after a crash 
 to be somebody's. Does not touch what is synchronised.
 """
 
-import errno
 import os
 import secrets
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -17,9 +15,10 @@ from functools import partial
 from itertools import count
 from pathlib import Path
 
-from dirsync.core.entry import Digest, File, Symlink
+from dirsync.core.entry import Digest, File
 from dirsync.core.paths import RelPath
-from dirsync.disk.kept import PATH_HASH_CHARS, copy_content, entry_at, is_file_or_link, path_hash
+from dirsync.disk.kept import copy_content, path_hash
+from dirsync.disk.leftovers import OURS, Stray, is_received, is_untouched, judge, remove
 from dirsync.disk.metadata import dress_open
 from dirsync.disk.probe import O_READ, lstat_at
 from dirsync.disk.reading import READ_BYTES, SparseWriter, digest_of
@@ -32,10 +31,6 @@ from dirsync.errors import DiskError
 
 _NO_DIGEST = Digest(bytes(32))
 """In the name of what is taken out of the tree without anything to take its place: matches no content."""
-_OURS = b"new-"
-"""Begins the name of what was staged and never swapped: after a crash it is dropped, whatever became of it."""
-_STALE_SECONDS = 7 * 86_400
-"""A transfer that was not resumed for so long is dropped."""
 UNCLAIMED_MAX = 32
 """Received contents, whole and partial, that wait to be resumed or applied; the oldest go first. More than the
 transfers under way at a time, so that none of those is dropped."""
@@ -55,16 +50,7 @@ class Staged:
     @property
     def swap_name(self) -> bytes:
         """The name under which it is exchanged, and under which what comes out is found."""
-        return self.name.removeprefix(_OURS)
-
-
-@dataclass(frozen=True, slots=True)
-class Stray:
-    """Something of somebody's that a crash left in the staging area; `path` is None where the path is not known."""
-
-    path: RelPath | None
-    directory: int
-    name: bytes
+        return self.name.removeprefix(OURS)
 
 
 class Staging:
@@ -173,11 +159,15 @@ class Staging:
         os.rename(staged.swap_name, staged.name, src_dir_fd=staged.directory, dst_dir_fd=staged.directory)
 
     def discard(self, staged: Staged) -> None:
-        """Remove something staged that is not wanted any more; what is not ours under its name by then stays."""
+        """Remove something staged that is not wanted any more; what is not ours under its name by then stays.
+
+        Nor does ours, if it has been in the tree and somebody has written to it there: the next start takes it up.
+        """
         with mapped():
             for name in (staged.name, staged.swap_name) if staged.name in self._live else ():
                 with suppress(FileNotFoundError):
-                    if lstat_at(staged.directory, name).st_ino == staged.inode:
+                    is_it = lstat_at(staged.directory, name).st_ino == staged.inode
+                    if is_it and (name == staged.name or is_untouched(staged.directory, name, staged.digest)):
                         self._drop(staged.directory, name)
             self._forget(staged.name)
 
@@ -213,7 +203,7 @@ class Staging:
             return []
         with mapped():
             names = [os.fsencode(text) for text in sorted(os.listdir(directory))]
-            strays = [_judge_leftover(directory, name, path_of) for name in names]
+            strays = [judge(directory, name, path_of) for name in names]
         return [stray for stray in strays if stray is not None]
 
     def close(self) -> None:
@@ -223,7 +213,7 @@ class Staging:
     @contextmanager
     def _new(self, path: RelPath, digest: Digest) -> Iterator[tuple[int, bytes]]:
         """Give out a fresh name, and take it back with what stands there if the block fails."""
-        name = _OURS + self._name(path, digest)
+        name = OURS + self._name(path, digest)
         with mapped():
             with self._lock:
                 directory = self._area.opened()
@@ -260,7 +250,7 @@ class Staging:
 
     def _drop(self, directory: int, name: bytes) -> None:
         with suppress(FileNotFoundError):
-            _remove(directory, name)
+            remove(directory, name)
         self._forget(name)
 
     def _forget(self, name: bytes) -> None:
@@ -280,7 +270,7 @@ class Staging:
     def _drop_unclaimed(directory: int, receiving: set[Digest]) -> None:
         in_use = {received_name(digest, is_partial=True) for digest in receiving}
         names = [os.fsencode(text) for text in os.listdir(directory)]
-        unclaimed = [name for name in names if _is_received(name) and name not in in_use]
+        unclaimed = [name for name in names if is_received(name) and name not in in_use]
         if len(unclaimed) > UNCLAIMED_MAX:
             unclaimed.sort(key=lambda name: lstat_at(directory, name).st_mtime_ns)
             for name in unclaimed[:-UNCLAIMED_MAX]:
@@ -298,53 +288,3 @@ def mapped() -> Iterator[None]:
         yield
     except OSError as error:
         raise DiskError(reason_of(error)) from error
-
-
-def _is_received(name: bytes) -> bool:
-    """Return whether this is the name of a received content, not of what is staged for a path."""
-    return not name.startswith(_OURS) and len(name.partition(b"-")[0]) != PATH_HASH_CHARS
-
-
-def _judge_leftover(directory: int, name: bytes, path_of: Callable[[bytes], RelPath | None]) -> Stray | None:
-    if name.startswith(_OURS):
-        _remove(directory, name)
-        return None
-    hashed, _, rest = name.partition(b"-")
-    if _is_received(name):
-        _drop_if_stale(directory, name)
-        return None
-    try:
-        os.rmdir(name, dir_fd=directory)
-    except NotADirectoryError:
-        if _is_ours(directory, name, rest.partition(b"-")[0]):
-            os.unlink(name, dir_fd=directory)
-            return None
-    except OSError as error:
-        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-            raise
-    else:
-        return None
-    return Stray(path_of(hashed), directory, name)
-
-
-def _is_ours(directory: int, name: bytes, digest_hex: bytes) -> bool:
-    """Return whether a file or link is what was staged under this digest."""
-    if not is_file_or_link(lstat_at(directory, name)):
-        return False
-    entry = entry_at(directory, name)
-    digest = digest_of(entry.target) if isinstance(entry, Symlink) else entry.digest
-    return digest.hex().encode() == digest_hex
-
-
-def _remove(directory: int, name: bytes) -> None:
-    try:
-        os.unlink(name, dir_fd=directory)
-    except OSError as error:
-        if error.errno not in (errno.EISDIR, errno.EPERM):
-            raise
-        os.rmdir(name, dir_fd=directory)
-
-
-def _drop_if_stale(directory: int, name: bytes) -> None:
-    if time.time() - lstat_at(directory, name).st_mtime > _STALE_SECONDS:
-        os.unlink(name, dir_fd=directory)

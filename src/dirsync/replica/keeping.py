@@ -22,7 +22,7 @@ from dirsync.core.events import EventName
 from dirsync.core.paths import RelPath
 from dirsync.core.versions import Version
 from dirsync.disk.kept import PATH_HASH_CHARS, Kept, path_hash
-from dirsync.disk.staging import Stray
+from dirsync.disk.leftovers import Stray
 from dirsync.errors import DiskError, Refusal, StateError
 from dirsync.limits import KEPT_CLEARED_AT_ONCE
 from dirsync.replica.site import Ground, Site
