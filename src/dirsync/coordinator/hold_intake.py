@@ -197,9 +197,10 @@ class HoldIntake:
             self._emit(EventName.ERROR, self._hold.path, {"reason": f"an update could not be held: {reason}"})
 
     async def _release_quietly(self, taken: Taken) -> None:
+        """Release it; what hinders that at a replica that can be reached is tried again with all of it. Raises that."""
         try:
             await self._captures.release(taken)
-        except DirsyncError:
+        except (Unreachable, RootLost, ProtocolError):
             self._broken[taken.role] = taken.session
 
     async def _decide(self, taken: Taken) -> None:
