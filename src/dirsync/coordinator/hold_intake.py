@@ -179,29 +179,26 @@ class HoldIntake:
         if self._is_superseded(taken):
             return
         try:
-            await self._decide(taken)
+            await self._decide_or_drop(taken)
         except (Unreachable, RootLost, ProtocolError):
             # The replica reports the state, and those after it, again when it is back.
             self._broken[taken.role] = taken.session
+
+    async def _decide_or_drop(self, taken: Taken) -> None:
+        try:
+            await self._decide(taken)
         except Refusal as error:
             # Its content is not there any more, so it never will be an update. One of which nothing is there was
             # captured for an earlier lock: what this lock found has been captured anew.
             if self._captures.is_damaged:
                 self._complain(str(error))
                 self._trouble = ""
-            await self._release_quietly(taken)
+            await self._captures.release(taken)
 
     def _complain(self, reason: str) -> None:
         if reason != self._trouble:
             self._trouble = reason
             self._emit(EventName.ERROR, self._hold.path, {"reason": f"an update could not be held: {reason}"})
-
-    async def _release_quietly(self, taken: Taken) -> None:
-        """Release it; what hinders that at a replica that can be reached is tried again with all of it. Raises that."""
-        try:
-            await self._captures.release(taken)
-        except (Unreachable, RootLost, ProtocolError):
-            self._broken[taken.role] = taken.session
 
     async def _decide(self, taken: Taken) -> None:
         if isinstance(taken.change.found, Untracked | Problem):
