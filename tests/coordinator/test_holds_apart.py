@@ -7,6 +7,7 @@ import pytest
 from dirsync.core.entry import Role
 from dirsync.core.events import EventName
 from dirsync.core.paths import RelPath
+from dirsync.errors import StateError
 from tests.coordinator.test_holds import lock, locked, queued, unlock
 from tests.support.coordinated import World
 from tests.support.near_pair import NearPair
@@ -121,6 +122,51 @@ async def test_a_lock_right_after_an_unlock_that_b_has_not_heard_of(tmp_path):
         await queued(world, b"2", b"3")
         assert await unlock(world) == 2
         await world.settle()
+
+
+@in_virtual_time
+async def test_a_wait_ends_only_when_b_knows_that_the_lock_has_ended(tmp_path):
+    """Until then it keeps back what it had no room to capture."""
+    async with World(tmp_path) as world:
+        await locked(world)
+        world.b.gates["unhold"] = asyncio.Event()
+        assert await unlock(world) == 0
+        waiting = asyncio.create_task(world.coordinator.wait_in_sync())
+        await asyncio.sleep(60)
+        assert not waiting.done()
+        assert not world.coordinator.is_in_sync
+        world.b.gates["unhold"].set()
+        await waiting
+
+
+@in_virtual_time
+async def test_that_a_lock_has_ended_is_told_again_where_b_could_not_hear_it(tmp_path):
+    async with World(tmp_path) as world:
+        await locked(world)
+        world.b.failing["unhold"] = StateError("the disk is full")
+        assert await unlock(world) == 0
+        await asyncio.sleep(60)
+        assert world.b.held == {X}
+        del world.b.failing["unhold"]
+        await world.settle()
+        assert world.b.held == set()
+
+
+@in_virtual_time
+async def test_locks_that_ended_while_b_was_away_end_there_too(tmp_path):
+    names = [at(f"f{number:03}") for number in range(350)]
+    async with World(tmp_path) as world:
+        for name in names:
+            world.a.write(name, b"0")
+        await world.start()
+        for name in names:
+            await lock(world, name)
+        await world.detach(B)
+        for name in names[100:220]:
+            await unlock(world, name)
+        world.attach(B)
+        await world.settle()
+        assert world.a.held == world.b.held == {*names[:100], *names[220:]}
 
 
 @in_virtual_time

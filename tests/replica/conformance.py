@@ -392,6 +392,21 @@ class ReplicaConformance:
         assert isinstance(change.found, File)
         assert change.found.digest == file_of(b"later").digest
 
+    async def test_of_a_stretch_only_the_named_are_held(self, site: Site) -> None:
+        await ready(site)
+        names = {}
+        for name in (b"a", b"b", b"c", b"d"):
+            site.write(name, name)
+            names[name] = HeldName(RelPath(name), await file_at(site, name))
+        await site.replica.hold(list(names.values()))
+        await site.replica.hold_only([names[b"b"]], RelPath(b"a"), RelPath(b"c"))
+        held = set()
+        for name in names:
+            site.write(name, b"changed")
+            if (await change_of(site, name)).capture:
+                held.add(name)
+        assert held == {b"a", b"b", b"d"}
+
     async def test_where_captures_are_dropped_with_the_hold_what_stands_there_is_reported(self, site: Site) -> None:
         await ready(site)
         site.write(b"f", b"seen")

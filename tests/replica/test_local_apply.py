@@ -398,12 +398,22 @@ async def test_what_is_held_no_more_after_a_crash_is_not_captured_any_longer(tmp
             change = await ground.until(name, File)
             await ground.replica.hold([HeldName(rel(name), change.found)])
     async with local_ground(tmp_path) as ground:
-        await ground.replica.unhold_all_but({rel("held")})
+        await ground.replica.hold_only([HeldName(rel("held"), change.found)], None, None)
         for name in ("ended", "held"):
             ground.write(name, b"anew")
         captures = {change.path: change.capture for change in await ground.drain()}
         assert not captures[rel("ended")]
         assert captures[rel("held")]
+
+
+async def test_what_there_was_no_room_to_hold_is_told_when_it_is_not_held_any_more(tmp_path):
+    async with local_ground(tmp_path, locks_max_bytes=10) as ground:
+        await ground.replica.hold([HeldName(rel("a"), None)])
+        ground.write("a", b"more than there is room for")
+        assert await ground.drain() == []
+        await ground.replica.hold_only((), None, None)
+        (change,) = await ground.next()
+        assert (change.path, change.capture, change.content) == (b"a", 0, b"more than there is room for")
 
 
 async def test_what_one_name_is_given_its_hard_link_is_not(tmp_path):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from blake3 import blake3
 
 from dirsync.core.entry import Directory, File, Role, Symlink, same_content
-from dirsync.core.paths import ancestors, is_below
+from dirsync.core.paths import ancestors, is_below, is_between
 from dirsync.core.reports import (
     Applied,
     Back,
@@ -193,6 +193,17 @@ class FakeReplica:
             self._held[name.path] = name.seen
             if self._at(name.path).entry != name.seen:
                 self._capture(name.path)
+
+    @property
+    def held(self):
+        """The names that it captures."""
+        return set(self._held)
+
+    async def hold_only(self, names, after, until):
+        held = {name.path for name in names}
+        if leaving := [path for path in self._held if path not in held and is_between(path, after, until)]:
+            await self.unhold(leaving)
+        await self.hold(names)
 
     async def unhold(self, paths):
         for path in paths:

@@ -12,13 +12,16 @@ from dirsync.coordinator.pair import Pair
 from dirsync.core.entry import Entry, Role
 from dirsync.core.events import Emit, EventName
 from dirsync.core.holds import Hold
-from dirsync.core.paths import RelPath, ancestors, display
+from dirsync.core.paths import RelPath, ancestors, display, is_between
 from dirsync.core.reports import Change, HeldName
 from dirsync.errors import DirsyncError, Refusal, RootLost, StateError, Unreachable
-from dirsync.limits import HOLD_TOLD_SECONDS, LISTING_SECONDS, RETRY_FIRST_SECONDS, RETRY_MAX_SECONDS
+from dirsync.limits import HOLD_TOLD_SECONDS, RETRY_FIRST_SECONDS, RETRY_MAX_SECONDS
 from dirsync.replica.interface import FullReplica
 
 _T = TypeVar("_T", bool, int)
+
+_TOLD_AT_ONCE = 100
+"""Names of one message: with the longest paths and link targets it is well below a frame."""
 
 
 class Aside(Container[object]):
@@ -65,6 +68,8 @@ class Holds:
         self._telling: set[asyncio.Task[None]] = set()
         # Replicas that are being told that a lock has ended.
         self._leaving: dict[tuple[Role, RelPath], asyncio.Task[None]] = {}
+        self.ends = 0
+        """How often a replica has heard of the end of a lock: what it saw before says nothing about that name."""
         self._is_compared = asyncio.Event()
 
     def __iter__(self) -> Iterator[HoldQueue]:
@@ -104,12 +109,23 @@ class Holds:
 
     @property
     def is_quiet(self) -> bool:
-        """Whether no captured state is on its way into a queue."""
-        return all(queue.is_quiet for queue in self._queues.values())
+        """Whether no captured state is on its way into a queue, and the replicas know which locks have ended."""
+        return not self._leaving and all(queue.is_quiet for queue in self._queues.values())
 
-    def names(self, role: Role) -> list[HeldName]:
-        """Return what a replica must be told when it is met."""
-        return [HeldName(path, queue.hold.seen[role]) for path, queue in self._queues.items()]
+    async def tell_all(self, role: Role, replica: FullReplica) -> None:
+        """Tell a replica that is met what is held, and so what is not any more: it may have missed the end of a lock.
+
+        Each part is of its own moment, so that what is told besides is not undone by an older list.
+        """
+        after: RelPath | None = None
+        while True:
+            part = sorted(path for path in self._queues if is_between(path, after, None))[:_TOLD_AT_ONCE]
+            until = part[-1] if len(part) == _TOLD_AT_ONCE else None
+            names = [HeldName(path, self._queues[path].hold.seen[role]) for path in part]
+            await replica.hold_only(names, after, until)
+            if until is None:
+                return
+            after = until
 
     async def load(self) -> None:
         """Take up the locks of the last run."""
@@ -181,7 +197,7 @@ class Holds:
         await self._end_durably(path)
         del self._queues[path]
         for role, replica in self._replicas.items():
-            leaving = self._start_telling(self._tell(partial(replica.unhold, [path])))
+            leaving = self._start_telling(self._tell_end(role, replica, path))
             self._leaving[role, path] = leaving
             leaving.add_done_callback(partial(self._left, role, path))
         self._emit(EventName.UNLOCKED, path, {"applied": applied})
@@ -189,12 +205,14 @@ class Holds:
         for role in list(self._replicas):
             self._pair.observe(role, path, self._pair.views.get(role, path), now)
         queue.finish(applied)
-        await self._make_room()
+        self._make_room()
         self._wake()
 
     def _left(self, role: Role, path: RelPath, leaving: asyncio.Task[None]) -> None:
         if self._leaving.get((role, path)) is leaving:
             del self._leaving[role, path]
+        self.ends += 1
+        self._wake()
 
     def _start_telling(self, telling: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(telling, name="tell of a lock")
@@ -214,12 +232,11 @@ class Holds:
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, RETRY_MAX_SECONDS)
 
-    async def _make_room(self) -> None:
+    def _make_room(self) -> None:
         """Where a queue was full, have B's present state captured now."""
-        replica = self._replicas.get(Role.B)
-        full = [queue for queue in self._queues.values() if queue.intake.is_full]
-        if replica is not None and full:
-            await self._tell(partial(replica.hold, [HeldName(q.hold.path, q.hold.seen[Role.B]) for q in full]))
+        for queue in self._queues.values():
+            if queue.intake.is_full:
+                self._start_telling(self._tell_held(Role.B, queue))
 
     async def lock(self, path: RelPath, wait_applied: Callable[[RelPath], Awaitable[None]]) -> bool:
         """Lock a name; return whether it was locked already. Durable when this returns."""
@@ -276,30 +293,40 @@ class Holds:
         return False
 
     async def _tell_held(self, role: Role, queue: HoldQueue) -> None:
-        """Have a replica capture a name. One that is lost is told when it is met again, any other as soon as it can."""
-        path, delay = queue.hold.path, RETRY_FIRST_SECONDS
+        """Have a replica capture a name from now on."""
+        path = queue.hold.path
         if (leaving := self._leaving.get((role, path))) is not None:
             # The end of the lock before this one must not be heard after its beginning.
             await asyncio.wait([leaving])
-        while self._queues.get(path) is queue and role in self._replicas:
-            try:
+
+        async def tell() -> None:
+            if self._queues.get(path) is queue and role in self._replicas:
                 await self._replicas[role].hold([HeldName(path, queue.hold.seen[role])])
+
+        await self._tell_at_last(path, tell, "its updates cannot be held yet")
+
+    async def _tell_end(self, role: Role, replica: FullReplica, path: RelPath) -> None:
+        """Have a replica capture a name no longer."""
+
+        async def tell() -> None:
+            if self._replicas.get(role) is replica:
+                await replica.unhold([path])
+
+        await self._tell_at_last(path, tell, "that it is unlocked could not be passed on yet")
+
+    async def _tell_at_last(self, path: RelPath, tell: Callable[[], Awaitable[None]], trouble: str) -> None:
+        """Tell a replica of a lock: one that is lost hears of it when it is met again, any other as soon as it can."""
+        delay = RETRY_FIRST_SECONDS
+        while True:
+            try:
+                await tell()
                 return
             except (Unreachable, RootLost):
                 return
             except DirsyncError as error:
-                self._emit(EventName.ERROR, path, {"reason": f"its updates cannot be held yet: {error}"})
+                self._emit(EventName.ERROR, path, {"reason": f"{trouble}: {error}"})
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, RETRY_MAX_SECONDS)
-
-    async def _tell(self, message: Callable[[], Awaitable[None]]) -> None:
-        """Tell a replica about a hold; one that cannot be reached is told when it is met again."""
-        try:
-            await asyncio.wait_for(message(), LISTING_SECONDS)
-        except (Unreachable, RootLost, TimeoutError):
-            return
-        except DirsyncError as error:
-            self._emit(EventName.ERROR, None, {"reason": f"a lock could not be passed on: {error}"})
 
     def take(self, role: Role, change: Change, while_apart: bool) -> None:
         """Accept a change if it is a captured state of a held name."""

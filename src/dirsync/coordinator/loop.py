@@ -154,7 +154,7 @@ class Coordinator:
     async def _compare(self, role: Role, replica: FullReplica) -> None:
         """Tell a replica what is held, and take in all it has; one whose root is lost reports when it is back."""
         try:
-            await replica.hold(self.holds.names(role))
+            await self.holds.tell_all(role, replica)
             await self.conflicts.recover(role, replica)
             # Without a base one after the other: mostly they are copies, so of the second one hardly anything is sent.
             async with nullcontext() if self.pair.views.base else self._meeting:
@@ -322,16 +322,15 @@ class Coordinator:
         """Say `in_sync` when nothing is pending and both replicas, asked once more, have nothing new."""
         while True:
             await self.until(lambda: not self.is_in_sync and self._is_quiet())
-            generation = self._generation
+            generation = self._generation, self.holds.ends
             looks = await self._looks.look_at_both(is_full=False)
             # What is in sync stays so: deleted after a crash right now, it is a deletion and not a first run.
             await self._archive.wait_written()
             if not is_settled(looks):
                 await asyncio.sleep(_SETTLE_RETRY_SECONDS)
-            elif generation == self._generation and self._is_quiet():
+            elif generation == (self._generation, self.holds.ends) and self._is_quiet():
                 self._set_in_sync(True)
-                async with self._changed:
-                    self._changed.notify_all()
+                self.wake()
 
     async def wait_in_sync(self) -> None:
         """Wait until both directories are the same, whatever was changed before this call included."""
@@ -344,7 +343,8 @@ class Coordinator:
                 await asyncio.sleep(_SETTLE_RETRY_SECONDS)
                 continue
             await self.until(lambda: self._is_quiet() or self.ready != set(Role))
+            ends = self.holds.ends
             if self._is_quiet() and (self.is_in_sync or is_settled(await self._looks.look_at_both(is_full=False))):
                 await self._archive.wait_written()
-                if self._is_quiet():
+                if self._is_quiet() and ends == self.holds.ends:
                     return

@@ -69,6 +69,11 @@ def is_below(path: RelPath, directory: RelPath) -> bool:
     return not directory or path.startswith(directory + b"/")
 
 
+def is_between(path: RelPath, after: RelPath | None, until: RelPath | None) -> bool:
+    """Return whether `path` comes after `after` and not after `until`, by bytes; None has no such bound."""
+    return (after is None or after < path) and (until is None or path <= until)
+
+
 def to_text(path: bytes) -> str:
     """Return the name as text; bytes that are not UTF-8 become lone surrogates, as `os.fsdecode` makes them."""
     return path.decode("utf-8", "surrogateescape")

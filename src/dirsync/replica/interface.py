@@ -91,6 +91,13 @@ class Holding(Protocol):
         """Capture these names from now on, beginning with the present state where it is not `seen`."""
         ...
 
+    async def hold_only(self, names: Sequence[HeldName], after: RelPath | None, until: RelPath | None) -> None:
+        """As `hold`, and have no other path held that comes after `after` (None: the first) up to `until` (the last).
+
+        So a list of any length is told in parts, each of its own moment, and a lock whose end was missed ends.
+        """
+        ...
+
     async def unhold(self, paths: Sequence[RelPath]) -> None:
         """Stop capturing these names and drop what was captured; a later change is an ordinary one.
 

@@ -5,7 +5,7 @@ scanning and watching (where to look), applying, capturing, keeping, supplying, 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from dirsync.core.chunks import ContentBytes, Manifest, Piece
 from dirsync.core.entry import Digest, Entry, Observed, Role
 from dirsync.core.events import Emit, EventName
 from dirsync.core.inventory import Row
-from dirsync.core.paths import RelPath
+from dirsync.core.paths import RelPath, is_between
 from dirsync.core.reports import ContentRef, HeldName, Look, Report, Result, Step
 from dirsync.core.versions import Version
 from dirsync.disk.root import RootIdentity
@@ -318,15 +318,17 @@ class LocalReplica:
         """Capture these names from now on, beginning with the present state where it is not `seen`."""
         self._settling.tell(await self._settling.holds.hold(names))
 
+    async def hold_only(self, names: Sequence[HeldName], after: RelPath | None, until: RelPath | None) -> None:
+        """As `hold`, and stop capturing every other path after `after` up to `until`."""
+        held = {name.path for name in names}
+        leaving = [path for path in self._settling.holds.names() if path not in held and is_between(path, after, until)]
+        if leaving:
+            await self.unhold(leaving)
+        await self.hold(names)
+
     async def unhold(self, paths: Sequence[RelPath]) -> None:
         """Stop capturing these names and drop what was captured; a later change is an ordinary one."""
         self._settling.tell(await self._settling.holds.unhold(paths))
-
-    async def unhold_all_but(self, held: Collection[RelPath]) -> None:
-        """Stop capturing what is not held any more: a crash can come between the end of a lock and hearing of it."""
-        leaving = [path for path in self._settling.holds.names() if path not in held]
-        if leaving:
-            await self.unhold(leaving)
 
     async def release(self, captures: Sequence[int]) -> None:
         """Drop these captures."""

@@ -35,6 +35,7 @@ from dirsync.wire.replica_messages import (
     FetchRequest,
     HistoryReply,
     HistoryRequest,
+    HoldOnlyRequest,
     HoldRequest,
     KnowsReply,
     KnowsRequest,
@@ -245,6 +246,10 @@ class RemoteReplica:
         """Have these names captured from now on."""
         for batch in batched(names, weight_of_name, BATCH_BYTES_MAX):
             _expect(await self._control.request(HoldRequest(batch)), Done)
+
+    async def hold_only(self, names: Sequence[HeldName], after: RelPath | None, until: RelPath | None) -> None:
+        """Have these names captured, and no other after `after` up to `until`."""
+        _expect(await self._control.request(HoldOnlyRequest(tuple(names), after, until)), Done)
 
     async def unhold(self, paths: Sequence[RelPath]) -> None:
         """Have these names captured no more."""

@@ -30,6 +30,7 @@ from dirsync.wire.replica_messages import (
     FetchRequest,
     HistoryReply,
     HistoryRequest,
+    HoldOnlyRequest,
     HoldRequest,
     KnowsReply,
     KnowsRequest,
@@ -153,6 +154,8 @@ class ReplicaServer:
                 return RestoreReply(await self._complete(self._replica.restore(request.version)))
             case HoldRequest():
                 await self._complete(self._replica.hold(request.names))
+            case HoldOnlyRequest():
+                await self._complete(self._replica.hold_only(request.names, request.after, request.until))
             case UnholdRequest():
                 await self._complete(self._replica.unhold(request.paths))
             case ReleaseRequest():

@@ -63,7 +63,6 @@ async def run_a(settings: Settings, credential: Credential, database: Database, 
     )
     async with open_replica(settings, Role.A, database, emit) as replica, asyncio.TaskGroup() as tasks:
         await coordinator.load(replica.ignored_among, replica.entries())
-        await replica.unhold_all_but({name.path for name in coordinator.holds.names(Role.A)})
         link = _LinkToB(settings, credential, database, replica, coordinator, journal, tally, emit)
         requests = ClientRequests(coordinator, journal, pair_id, functools.partial(_place, settings))
         meet = functools.partial(_meet_client, pair_id)

@@ -83,9 +83,6 @@ class _ServerB:
     async def begin(self, hello: Hello) -> None:
         """Take over what Server A decides: the pair we belong to, and what is ignored."""
         try:
-            if await asyncio.to_thread(identity.pair_id, self._database) != hello.pair_id:
-                # Server A has lost its state, and every lock with it: nobody would ever say that it has ended.
-                await self._replica.unhold_all_but(())
             await asyncio.to_thread(self._learn, hello)
         except StateError as error:
             # That there is no room for it keeps nothing waiting: it is known meanwhile, and learnt when A comes next.

@@ -41,6 +41,7 @@ from dirsync.wire.replica_messages import (
     FetchRequest,
     HistoryReply,
     HistoryRequest,
+    HoldOnlyRequest,
     HoldRequest,
     KnowsReply,
     KnowsRequest,
@@ -116,6 +117,7 @@ Message = (
     | ManifestRequest
     | ManifestReply
     | LearnRequest
+    | HoldOnlyRequest
 )
 
 

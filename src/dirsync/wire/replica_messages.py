@@ -175,6 +175,15 @@ class HoldRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class HoldOnlyRequest:
+    """Hold these, and no other path after `after` (None: the first) up to `until` (the last). Answered by Done."""
+
+    names: tuple[HeldName, ...]
+    after: RelPath | None
+    until: RelPath | None
+
+
+@dataclass(frozen=True, slots=True)
 class UnholdRequest:
     """Answered by Done."""
 
