@@ -11,9 +11,6 @@ from tests.sim.trees import STAGING_PREFIX, difference, nodes_below
 
 UNSEEN_SECONDS = 30.0
 """`in_sync` answers for what was hinted at: of what nobody hinted at, a scan learns within this."""
-QUIET_SECONDS = 1.0
-"""A file that stays open but quiet for this long is taken as it is."""
-
 TASKS_MAX = 60
 MARKS_MAX = 3
 """Marks of a watcher that may be on their way while somebody looks."""
@@ -78,7 +75,7 @@ class Torn:
             for path, content in world.view(side).contents.items():
                 if path.startswith(b".dirsync-"):
                     continue
-                if not world.ledger.may_stand(content, side, world.loop.time(), QUIET_SECONDS):
+                if not world.ledger.may_stand(content, side, world.loop.time()):
                     world.violated("torn", f"{path.decode()} at {side} holds {content[:40]!r} ({len(content)} bytes)")
 
 

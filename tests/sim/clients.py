@@ -78,7 +78,7 @@ class Client:
         return f"{len((await ask(HistoryRequest(name))).versions)} versions"
 
     async def _wait(self, _):
-        return await self._world.wait(self._rng.choice((1.0, 5.0, 30.0)))
+        return await wait(self._rng.choice((1.0, 5.0, 30.0)))
 
     async def _restore(self, name):
         self._world.locks.restoring(name)

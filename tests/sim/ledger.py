@@ -18,16 +18,38 @@ class Value:
     excuse: str = ""
 
 
+QUIET_SECONDS = 1.0
+"""A file that stays open but quiet for this long is taken as it is."""
+GROWS_SECONDS = 3.0
+"""A file that only grows for so long is taken as it is, however many programs add to it."""
+PAUSE_SECONDS = 2 * QUIET_SECONDS
+"""Whoever looks late notices a pause that is as long as this."""
+
+
 @dataclass(slots=True)
 class Draft:
-    """A content that stands at one side while somebody is writing: since when, and how long it once stood there."""
+    """A content that stands at one side while somebody is writing: since when, and how long it once stood there.
 
-    since: float | None
+    `grows_since`: since when its file had only grown when this came to stand there.
+    """
+
+    since: float | None = None
+    grows_since: float = 0.0
     longest: float = 0.0
+    is_sample: bool = False
 
     def stood(self, at):
         """Return for how long it stood there without a change."""
         return self.longest if self.since is None else max(self.longest, at - self.since)
+
+    def may_be_sampled(self, at):
+        """Return whether its file had only grown for long enough while it stood there."""
+        return self.is_sample or (self.since is not None and at - self.grows_since >= GROWS_SECONDS)
+
+    def gone(self, at):
+        """It stands there no more."""
+        self.is_sample = self.may_be_sampled(at)
+        self.longest, self.since = self.stood(at), None
 
 
 @dataclass(slots=True)
@@ -40,6 +62,8 @@ class Ledger:
     """(path, content): somebody, or a power cut, took it away from there, at one of the sides."""
     set_aside: set[bytes] = field(default_factory=set)
     """What was finished in a file that stood nowhere by then: somebody else had set it aside meanwhile."""
+    growing: dict[tuple[str, object], tuple[float, float]] = field(default_factory=dict)
+    """By side and place: since when the file there has only grown, without a long pause, and when it did so last."""
     broken_off: set[bytes] = field(default_factory=set)
     """What stood there after a power cut: nobody writes on, so that it is as good as finished."""
 
@@ -57,10 +81,23 @@ class Ledger:
                 self.values[content].excuse = f"destroyed by a person at {side}, {at:.3f}"
             draft = self.drafts.get((side, content))
             if draft is not None:
-                draft.longest, draft.since = draft.stood(at), None
-        for content in set(after.values()) - set(before.values()):
-            draft = self.drafts.setdefault((side, content), Draft(None))
-            draft.since = at
+                draft.gone(at)
+        came = set(after.values()) - set(before.values())
+        for place, content in after.items():
+            if content != (old := before.get(place)):
+                grows_since = self._grown(side, place, old, content, at)
+                if content in came:
+                    draft = self.drafts.setdefault((side, content), Draft())
+                    draft.grows_since = grows_since if draft.since is None else min(draft.grows_since, grows_since)
+                    draft.since = at
+
+    def _grown(self, side, place, old, content, at):
+        """Return since when the file at this place has only grown, and take note of this change."""
+        since, last = self.growing.get((side, place), (at, at))
+        if old is None or len(content) <= len(old) or at - last >= PAUSE_SECONDS:
+            since = at
+        self.growing[side, place] = since, at
+        return since
 
     def take_away(self, before, after):
         """Take down what stands no more where it stood."""
@@ -89,11 +126,14 @@ class Ledger:
             or any((side, content) in self.drafts for side in "ab")
         )
 
-    def may_stand(self, content, side, at, quiet_seconds):
-        """Return whether a reader at `side` may see this: finished, a draft of this side, or one that stood quietly."""
+    def may_stand(self, content, side, at):
+        """Return whether a reader at `side` may see this: finished, a draft of this side, or one that may be taken.
+
+        That is one that stood quietly, or in a file that has only grown for long.
+        """
         if not content or content in self.values or content in self.broken_off:
             return True
         if (side, content) in self.drafts:
             return True
         draft = self.drafts.get(("b" if side == "a" else "a", content))
-        return draft is not None and draft.stood(at) >= quiet_seconds
+        return draft is not None and (draft.stood(at) >= QUIET_SECONDS or draft.may_be_sampled(at))

@@ -1,8 +1,14 @@
-"""Puts what is simulated beside the disk in the place of what is real: network, threads, watcher, SQLite's hooks."""
+"""Puts what is simulated beside the disk in the place of what is real: network, threads, watcher, SQLite's hooks.
 
+And listens where Server A knows that both directories are the same: when a client hears of it, it may not be true any
+more, because a lock has ended meanwhile.
+"""
+
+import asyncio
 from contextlib import ExitStack, contextmanager
 from unittest.mock import patch
 
+from dirsync.coordinator.loop import Coordinator
 from dirsync.net import dial, listen, shortway
 from dirsync.replica import saving, threads, watching
 from dirsync.run import identity
@@ -15,8 +21,11 @@ from tests.sim.processes import current
 
 
 @contextmanager
-def rigged(network, watcher, before_statement):
-    """Have the product dial and listen on `network`, watch with `watcher`, and do its jobs in the loop."""
+def rigged(network, watcher, before_statement, waited):
+    """Have the product dial and listen on `network`, watch with `watcher`, and do its jobs in the loop.
+
+    `waited` is told when a wait has ended, at Server A, and when it began.
+    """
     with ExitStack() as undo:
         for module, name, stand_in in (
             (dial, "_connect", connect_on(network)),
@@ -26,7 +35,19 @@ def rigged(network, watcher, before_statement):
             (watching, "Watcher", watcher),
             (database, "sqlite3", SimSqlite(before_statement)),
             (saving, "boot_id", lambda: b"boot %d" % running.get().machine.boots),
+            (Coordinator, "wait_in_sync", _wait_in_sync(waited)),
             (identity, "machine_id", lambda: f"machine {current.get().name}"),
         ):
             undo.enter_context(patch.object(module, name, stand_in))
         yield
+
+
+def _wait_in_sync(waited):
+    original = Coordinator.wait_in_sync
+
+    async def wait_in_sync(self):
+        asked = asyncio.get_running_loop().time()
+        await original(self)
+        waited(asked)
+
+    return wait_in_sync

@@ -122,9 +122,24 @@ def test_torn_sees_half_of_what_somebody_wrote(stage):
 def test_a_draft_may_be_seen_where_it_is_written_and_elsewhere_once_it_was_quiet(stage):
     ledger = stage.world.ledger
     ledger.changed("a", {}, {X: b"half"}, at=10.0)
-    assert ledger.may_stand(b"half", "a", at=10.0, quiet_seconds=1.0)
-    assert not ledger.may_stand(b"half", "b", at=10.9, quiet_seconds=1.0)
-    assert ledger.may_stand(b"half", "b", at=11.0, quiet_seconds=1.0)
+    assert ledger.may_stand(b"half", "a", at=10.0)
+    assert not ledger.may_stand(b"half", "b", at=10.9)
+    assert ledger.may_stand(b"half", "b", at=11.0)
+
+
+@pytest.mark.parametrize("breach", ["", "shrinks", "pauses"])
+def test_a_draft_may_be_seen_elsewhere_where_its_file_has_only_grown_for_long(stage, breach):
+    ledger = stage.world.ledger
+    at, content = 10.0, b"1"
+    ledger.changed("a", {}, {X: content}, at=at)
+    while at < 13.0:
+        at += 0.5
+        if at == 11.5 and breach == "pauses":
+            at += 2.0
+        longer = b"another" if at == 12.0 and breach == "shrinks" else content + b"%.1f" % at
+        ledger.changed("a", {X: content}, {X: longer}, at=at)
+        content = longer
+    assert ledger.may_stand(content, "b", at=at) is not bool(breach)
 
 
 def test_loss_is_what_nobody_destroyed_and_nobody_has(stage):

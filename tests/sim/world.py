@@ -305,21 +305,13 @@ class World:
         with server.database.opened.transaction() as connection:
             return {row.path for row in hold_rows.load_locks(connection)}
 
-    async def wait(self, seconds):
-        """Wait as a client does, and hold the answer against the truth."""
-        asked = self.loop.time()
-        reply = await clients.wait(seconds)
-        if reply.is_in_sync:
-            self.honest.waited(asked)
-        return reply
-
     async def wait_surely(self, seconds):
         """Wait until in sync, with both servers at their best; None, or why it never came."""
         until = self.loop.time() + seconds
         reason = "never asked"
         while self.loop.time() < until:
             try:
-                reply = await self.wait(until - self.loop.time())
+                reply = await clients.wait(until - self.loop.time())
             except DirsyncError as error:
                 reason = str(error)
                 await asyncio.sleep(0.5)
