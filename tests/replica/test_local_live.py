@@ -327,3 +327,19 @@ async def test_a_held_name_whose_capture_failed_is_told_when_it_is_again_what_wa
         is_full = False
         while ground.seen[rel("a")] != recorded:
             await ground.next()
+
+
+async def test_a_full_look_reads_what_was_only_recognised_by_its_stat(tmp_path, monkeypatch):
+    """Other bits are a quick change; what was written before them, unheard and with the time put back, comes too."""
+    monkeypatch.setattr(concluding, "_CONFIRM_SECONDS", 3600.0)
+    async with local_ground(tmp_path) as ground:
+        ground.write("a", b"before")
+        os.utime(ground.path("a"), ns=(10**18, 10**18))
+        await ground.drain()
+        await ground.replica._watching.stop()
+        ground.write("a", b"behind")
+        os.utime(ground.path("a"), ns=(10**18, 10**18))
+        os.chmod(ground.path("a"), 0o600)
+        await ground.replica.look(is_full=True)
+        known = dict(ground.replica.entries())
+        assert known[rel("a")].digest == digest_of(b"behind")

@@ -78,6 +78,10 @@ class Conclusions:
             if self._pending.is_parked(path) or (known is not None and known.fingerprint.ctime_ns > oldest_ns):
                 self._unconfirmed.add(path)
 
+    def unconfirmed(self) -> list[RelPath]:
+        """Return the paths whose content was taken over from what was known, and is read when they are looked at."""
+        return list(self._unconfirmed)
+
     def tell(self, paths: Iterable[RelPath]) -> None:
         """Report what stands at these paths when they were looked at, even if it is not new."""
         self._untold.update(paths)

@@ -45,7 +45,10 @@ class Replica(Protocol):
         ...
 
     async def look(self, is_full: bool) -> Look:
-        """Report whatever changed before this call, then return; `is_full` compares the whole tree, not only hints."""
+        """Report whatever changed before this call, then return.
+
+        `is_full` compares the whole tree, not only hints, and reads what was only recognised by its stat.
+        """
         ...
 
     async def fetch(self, refs: Sequence[ContentRef]) -> Sequence[bytes | None]:

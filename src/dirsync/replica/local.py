@@ -252,6 +252,8 @@ class LocalReplica:
         if is_full or not await self._scanning.is_watched():
             await self._scanning.full()
         await self._settling.wait_looked()
+        if is_full:
+            await self._settling.wait_confirmed()
         conclusions = self._settling.conclusions
         return Look(
             conclusions.unsettled.standings(),

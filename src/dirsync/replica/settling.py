@@ -88,6 +88,12 @@ class Settling:
         self._release_waiters()
         await waiter
 
+    async def wait_confirmed(self) -> None:
+        """Wait until every content that was taken over without a reading has been read. Raises RootLost."""
+        if unconfirmed := self.conclusions.unconfirmed():
+            self.hint(unconfirmed)
+            await self.wait_looked()
+
     def take_scan(self, found: Scan, number: int | None = None) -> None:
         """Have looked at what a scan found suspicious, or a walk in the round of `number`."""
         # By directory, so that a batch walks to few of them.
