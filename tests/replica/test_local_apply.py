@@ -27,7 +27,7 @@ from dirsync.disk import swap
 from dirsync.errors import Refusal, StateError
 from dirsync.limits import HELD_BYTES_MIN, INLINE_BYTES_MAX
 from dirsync.replica import applying
-from dirsync.store import given_rows
+from dirsync.store import given_rows, held_names
 from tests.replica.local_ground import local_ground, rel
 
 
@@ -82,6 +82,24 @@ async def test_what_was_staged_goes_when_the_state_cannot_be_written(tmp_path, m
         assert os.listdir(ground.state / "staging") == []
         assert not ground.replica._site.ground.staging._live
         assert ground.read("a") == b"old"
+
+
+@pytest.mark.parametrize("update", [0, 1], ids=["an edit of A", "a held update"])
+async def test_what_was_done_but_could_not_be_noted_is_reported(tmp_path, monkeypatch, update):
+    def fail(*_):
+        raise StateError("the disk of the state directory is full")
+
+    async with local_ground(tmp_path) as ground:
+        ground.write("a", b"old")
+        before = (await ground.until("a", File)).found
+        await ground.replica.hold([HeldName(rel("a"), before)])
+        monkeypatch.setattr(*((given_rows, "finish") if update else (held_names, "put")), fail)
+        with pytest.raises(StateError):
+            await ground.replica.apply([Step(Action(rel("a"), before, a_file(b"new")), b"new", update=update)])
+        monkeypatch.undo()
+        assert ground.read("a") == b"new"
+        (change,) = await ground.drain()
+        assert (change.path, change.found) == (b"a", a_file(b"new"))
 
 
 async def test_what_goes_right_after_it_was_applied_is_told_to_be_gone(tmp_path, monkeypatch):

@@ -21,7 +21,7 @@ from dirsync.disk.probe import O_READ, lstat_at
 from dirsync.disk.reasons import reason_of
 from dirsync.disk.root import Parents
 from dirsync.disk.staging import Staged, Staging
-from dirsync.errors import DiskError, RootLost, StateError
+from dirsync.errors import DirsyncError, DiskError, RootLost, StateError
 from dirsync.limits import INLINE_BYTES_MAX
 from dirsync.replica.keeping import Versions
 from dirsync.replica.saving import save_rows
@@ -88,16 +88,20 @@ class Applying:
                 ready, swapped = await self._carry_out(steps)
                 prepared = _prepared(ready)
                 doubtful, changed = await self._take_note(prepared, swapped, is_own_edit)
+                if swapped.trouble is not None:
+                    raise swapped.trouble
                 serial = site.outbox.serial  # still parked: whatever these paths were reported as, was before
             except RootLost as lost:
                 self._on_lost(str(lost))
+                raise
+            except DirsyncError:
+                # No result says what was done, so that it is reported.
+                self._settling.tell(paths)
                 raise
             finally:
                 self._settling.unpark(parked)
             self._settling.hint(doubtful)
             self._settling.tell(changed)
-        if swapped.trouble is not None:
-            raise swapped.trouble
         outcomes = iter(swapped.outcomes)
         results = [
             _result(each.action, next(outcomes), swapped.versions, serial) if isinstance(each, Prepared) else each
