@@ -103,14 +103,14 @@ async def test_what_was_done_but_could_not_be_noted_is_reported(tmp_path, monkey
 
 
 async def test_what_goes_right_after_it_was_applied_is_told_to_be_gone(tmp_path, monkeypatch):
-    known_at = swap._known_at
+    known_at = swap.known_at
 
     def look_too_late(place, *rest):
         os.unlink(place[1], dir_fd=place[0])
         return known_at(place, *rest)
 
     async with local_ground(tmp_path) as ground:
-        monkeypatch.setattr(swap, "_known_at", look_too_late)
+        monkeypatch.setattr(swap, "known_at", look_too_late)
         (result,) = await ground.replica.apply([add("a", b"ours")])
         assert isinstance(result, Applied)
         (change,) = await ground.drain()

@@ -23,7 +23,7 @@ from dirsync.disk.probe import lstat_at
 from dirsync.disk.removal import IsIgnored, NoteNames, remove_directory
 from dirsync.disk.root import Root, fingerprint_of
 from dirsync.disk.staging import Staged, Staging
-from dirsync.disk.swap import Place, Swapped, Swapper
+from dirsync.disk.swap import Place, Swapped, Swapper, known_at
 
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
@@ -219,13 +219,13 @@ class Stepper:
             refused = self._swapper.move(source, target, seen.fingerprint)
             if refused is not None:
                 return refused
-            known: Known | Failed
+            known: Known | Failed | None
             try:
                 # Its other names keep their time and bits: new ones are a step of their own, on a copy.
                 intended = action.expected_source if still.has_other_names() else action.intended
                 if intended == action.expected_source:
-                    # Nothing to set, and so the time of whoever writes to it at this moment stays.
-                    known = known_after(intended, fingerprint_of(lstat_at(*target)), is_proven=still.is_proven())
+                    # Nothing to set, and so the time that somebody gives it at this moment stays.
+                    known = known_at(target, intended, seen.fingerprint, still)
                 else:
                     known = dress_in_place(still, *target, intended, is_synced=self._is_synced)
             except OSError:

@@ -57,7 +57,7 @@ class Swapper:
                 syscalls.rename_noreplace(staged.directory, staged.name, *place)
             except FileExistsError:
                 return Refused(observe(*place))
-            known = _known_at(place, intended, ours, still)
+            known = known_at(place, intended, ours, still)
         self._staging.release(staged.name)
         return Swapped(known, None)
 
@@ -87,7 +87,7 @@ class Swapper:
                     self._staging.cover(staged)  # it is tried again with the right to write
                     raise
                 undo.push(_on_failure(partial(self._put_back, aside, place, path, ours)))
-                known_now = _known_at(place, intended, ours, still)
+                known_now = known_at(place, intended, ours, still)
             is_it = is_same(lstat_at(*aside), seen.fingerprint)
             kept = self._keep(aside, path, expected, why) if is_it else None
         if kept is None:
@@ -179,7 +179,7 @@ def _on_failure(undo: Callable[[], None]) -> Callable[[object, BaseException | N
     return undo_failed
 
 
-def _known_at(place: Place, intended: Entry, ours: Fingerprint, still: Still) -> Known | None:
+def known_at(place: Place, intended: Entry, ours: Fingerprint, still: Still) -> Known | None:
     """Return the index row for what we put there, if that is still it."""
     try:
         status = lstat_at(*place)
