@@ -9,8 +9,8 @@ from dirsync.core.entry import Directory, Role
 from dirsync.core.events import Event, EventName
 from dirsync.core.paths import RelPath
 from dirsync.core.plan import Action
-from dirsync.core.reports import Applied, Back, ContentAt, Lost, Step
-from dirsync.errors import Refusal, RemoteProtocolError, RootLost, Unreachable
+from dirsync.core.reports import Applied, Back, ContentAt, Failed, Lost, Step
+from dirsync.errors import Refusal, RemoteProtocolError, RootLost, StateError, Unreachable
 from dirsync.limits import CHUNK_BYTES, INLINE_BYTES_MAX
 from dirsync.net.connection import REQUESTS_MAX
 from dirsync.net.dial import dial
@@ -171,6 +171,26 @@ async def test_chunks_of_any_size_are_cut_to_what_a_part_may_hold(site):
     wanted = file_of(LARGE)
     assert await site.replica.put(wanted.digest, wanted.size, 0, chunks_of(LARGE, 2 * CHUNK_BYTES + 1))
     assert await site.replica.put(file_of(b"").digest, 0, 0, chunks_of(b""))
+
+
+async def test_where_one_message_of_an_apply_fails_the_others_tell_what_was_done(site, monkeypatch):
+    await ready(site)
+    content = b"m" * INLINE_BYTES_MAX
+    steps = [step(b"f%02d" % n, None, file_of(content), content) for n in range(40)]
+    real, sizes = site.fake.apply, []
+
+    async def apply(some):
+        sizes.append(len(some))
+        if len(sizes) == 1:
+            raise StateError("the disk of the state directory is full")
+        return await real(some)
+
+    monkeypatch.setattr(site.fake, "apply", apply)
+    results = await site.replica.apply(steps)
+    assert len(sizes) > 1
+    failed = Failed("the disk of the state directory is full")
+    assert [result == failed for result in results] == [n < sizes[0] for n in range(40)]
+    assert [isinstance(result, Applied) for result in results] == [n >= sizes[0] for n in range(40)]
 
 
 # Reports.

@@ -15,9 +15,9 @@ from dirsync.core.entry import Digest, Role
 from dirsync.core.events import Event
 from dirsync.core.inventory import Row, digests_of, into_buckets
 from dirsync.core.paths import RelPath
-from dirsync.core.reports import Change, ContentAt, ContentRef, HeldName, Look, Report, Result, Step
+from dirsync.core.reports import Change, ContentAt, ContentRef, Failed, HeldName, Look, Report, Result, Step
 from dirsync.core.versions import Version
-from dirsync.errors import RemoteProtocolError
+from dirsync.errors import DiskError, RemoteProtocolError, StateError
 from dirsync.limits import BATCH_BYTES_MAX, INVENTORY_BYTES_MAX
 from dirsync.net.connection import Connection
 from dirsync.net.flow import Inflow
@@ -231,13 +231,17 @@ class RemoteReplica:
         return _expect(reply, PutReply).is_good
 
     async def apply(self, steps: Sequence[Step]) -> Sequence[Result]:
-        """Have the steps done in order; one result each."""
+        """Have the steps done in order; one result each. Where one message fails, the others tell what was done."""
         results: list[Result] = []
         for batch in batched(steps, weight_of_step, BATCH_BYTES_MAX):
             for step in batch:
                 if step.content is not None:
                     self._tally(step.action.path, len(step.content))
-            reply = _expect(await self._control.request(ApplyRequest(batch)), ApplyReply)
+            try:
+                reply = _expect(await self._control.request(ApplyRequest(batch)), ApplyReply)
+            except (StateError, DiskError) as error:
+                results.extend(Failed(str(error)) for _ in batch)
+                continue
             _expect_count(reply.results, batch)
             results.extend(reply.results)
         return results
