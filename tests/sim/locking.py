@@ -1,4 +1,8 @@
-"""The checker of locks: what B does must not reach a locked name at A, and held updates leave in their order."""
+"""The checker of locks: what B does must not reach a locked name at A, and held updates leave in their order.
+
+A directory that somebody at A moves between two calls of an apply takes what is applied in it along: no system call
+tells of that before. So of a name that came to its place together with its directory nothing is asked in that moment.
+"""
 
 from collections import Counter
 
@@ -14,6 +18,8 @@ class Locks:
     def __init__(self, world):
         self._world = world
         self._frozen = {}
+        self._above = {}
+        self._came_at = {}
         self._unlocks = Counter()
         self._restoring = Counter()
         self.asked_for = set()
@@ -28,6 +34,7 @@ class Locks:
         """A lock was granted: from now on only people at A change the name, unless an unlock was asked meanwhile."""
         if self._unlocks[name] == unlocks:
             self._frozen[name] = self._stands(name)
+            self._above[name] = self._directory_of(name)
 
     def unlock_asked(self, name):
         """From now on its updates may be applied."""
@@ -43,6 +50,9 @@ class Locks:
         if side == "a":
             for name in self._frozen:
                 self._frozen[name] = self._stands(name)
+                if self._above.get(name) is not (above := self._directory_of(name)):
+                    self._above[name] = above
+                    self._came_at[name] = self._world.loop.time()
 
     def restoring(self, name):
         """A client asks for a version: that is a change at A like a person's."""
@@ -62,7 +72,10 @@ class Locks:
             return
         self._version = version
         for name, before in self._frozen.items():
-            if not self._restoring[name] and self._stands(name) != before:
+            self._above[name] = self._directory_of(name)
+            if self._came_at.get(name) == self._world.loop.time():
+                self._frozen[name] = self._stands(name)
+            elif not self._restoring[name] and self._stands(name) != before:
                 change = f"from {shown(before)} to {shown(self._stands(name))}"
                 self._world.violated("lock", f"{name.decode()} is locked and was changed {change}")
                 return
@@ -78,9 +91,16 @@ class Locks:
         return set(self._frozen)
 
     def _stands(self, name):
+        node = self._node(name.split(b"/"))
+        return None if node is None else standing(node)
+
+    def _directory_of(self, name):
+        return self._node(name.split(b"/")[:-1])
+
+    def _node(self, parts):
         node = self._world.root("a")
-        for part in name.split(b"/"):
+        for part in parts:
             if node is None or node.children is None:
                 return None
             node = node.children.get(part)
-        return None if node is None else standing(node)
+        return node

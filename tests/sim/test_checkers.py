@@ -240,6 +240,21 @@ def test_a_locked_name_may_be_changed_by_people_at_a_only(stage):
     assert stage.broken == "lock"
 
 
+@pytest.mark.parametrize("seconds", [0.0, 1.0])
+def test_what_is_applied_may_go_along_with_a_directory_that_is_moved_in_that_moment(stage, seconds):
+    locks, person, name = stage.world.locks, stage.world.people["a"], b"d/s/x"
+    locks.answered(name, locks.asked(name))
+    stage.does("a", person._written(b"e/x", 0, person._fresh(20)))
+    stage.does("a", person._make_directory(b"d", b"d"))
+    stage.does("a", person._rename_directory(b"e", b"d/s"))
+    locks.check()
+    stage.world.loop.now += seconds
+    directory = stage.node("a", b"d").children[b"s"]
+    directory.fs.rename([(directory, b"x", directory.children[b"x"], None)])
+    locks.check()
+    assert stage.broken == ("lock" if seconds else None)
+
+
 def test_what_is_unlocked_may_be_changed_by_anybody(stage):
     locks = stage.world.locks
     stage.writes("a")
