@@ -265,6 +265,25 @@ async def test_what_cannot_be_taken_in_holds_up_nothing_else(tmp_path, error):
 
 
 @in_virtual_time
+async def test_a_capture_that_cannot_be_let_go_at_once_keeps_no_later_one_from_being_taken_in(tmp_path):
+    """Server A's own replica begins no new session, which would report them all again."""
+    async with World(tmp_path) as world:
+        await locked(world)
+        await queued(world, b"1")
+        world.a.failing |= {"supply": Refusal("it is not there any more"), "release": StateError("the disk is full")}
+        world.a.write(X, b"lost")
+        await asyncio.sleep(5)
+        del world.a.failing["release"]
+        await asyncio.sleep(60)
+        del world.a.failing["supply"]
+        world.a.write(X, b"later")
+        await world.until(lambda: world.coordinator.holds.depth(X) == 2)
+        assert await unlock(world) == 2
+        await world.settle()
+        assert world.a.read(X) == b"later"
+
+
+@in_virtual_time
 async def test_a_replica_that_refuses_to_be_told_is_no_reason_to_end(tmp_path):
     async with World(tmp_path) as world:
         world.a.write(X, b"0")

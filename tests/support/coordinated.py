@@ -110,6 +110,10 @@ class RiggedReplica(FakeReplica):
         await self._enter("unhold")
         await super().unhold(paths)
 
+    async def release(self, captures):
+        await self._enter("release")
+        await super().release(captures)
+
     async def apply(self, steps):
         await self._enter("apply")
         self.steps += steps
