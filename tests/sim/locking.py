@@ -1,7 +1,7 @@
 """The checker of locks: what B does must not reach a locked name at A, and held updates leave in their order.
 
-A directory that somebody at A moves between two calls of an apply takes what is applied in it along: no system call
-tells of that before. So of a name that came to its place together with its directory nothing is asked in that moment.
+What somebody at A moves between two calls of an apply takes along what is applied to it, or in it: no system call
+tells of that before. So of what a person has put in its place, or its directory, nothing is asked in that moment.
 """
 
 from collections import Counter
@@ -18,7 +18,7 @@ class Locks:
     def __init__(self, world):
         self._world = world
         self._frozen = {}
-        self._above = {}
+        self._nodes = {}
         self._came_at = {}
         self._unlocks = Counter()
         self._restoring = Counter()
@@ -34,7 +34,7 @@ class Locks:
         """A lock was granted: from now on only people at A change the name, unless an unlock was asked meanwhile."""
         if self._unlocks[name] == unlocks:
             self._frozen[name] = self._stands(name)
-            self._above[name] = self._directory_of(name)
+            self._nodes[name] = self._nodes_of(name)
 
     def unlock_asked(self, name):
         """From now on its updates may be applied."""
@@ -50,8 +50,8 @@ class Locks:
         if side == "a":
             for name in self._frozen:
                 self._frozen[name] = self._stands(name)
-                if self._above.get(name) is not (above := self._directory_of(name)):
-                    self._above[name] = above
+                if self._nodes.get(name) != (nodes := self._nodes_of(name)):
+                    self._nodes[name] = nodes
                     self._came_at[name] = self._world.loop.time()
 
     def restoring(self, name):
@@ -72,7 +72,7 @@ class Locks:
             return
         self._version = version
         for name, before in self._frozen.items():
-            self._above[name] = self._directory_of(name)
+            self._nodes[name] = self._nodes_of(name)
             if self._came_at.get(name) == self._world.loop.time():
                 self._frozen[name] = self._stands(name)
             elif not self._restoring[name] and self._stands(name) != before:
@@ -94,8 +94,10 @@ class Locks:
         node = self._node(name.split(b"/"))
         return None if node is None else standing(node)
 
-    def _directory_of(self, name):
-        return self._node(name.split(b"/")[:-1])
+    def _nodes_of(self, name):
+        """Return what stands there and its directory; compared by identity."""
+        parts = name.split(b"/")
+        return self._node(parts), self._node(parts[:-1])
 
     def _node(self, parts):
         node = self._world.root("a")
