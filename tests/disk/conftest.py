@@ -73,7 +73,7 @@ def stages(
         monkeypatch.setattr(syscalls, "_has_openat2", lambda: False)
     if "leases" in lacking:
         monkeypatch.setattr(guard, "take_read_lease", lambda _: None)
-        monkeypatch.setattr("dirsync.disk.probe.take_read_lease", lambda _: None)
+        monkeypatch.setattr(syscalls, "_libc_alone", lambda: None)
     monkeypatch.setattr("dirsync.disk.guard._QUIET_NANOSECONDS", -1)  # as if everything had been quiet for long
     outside = tmp_path / "outside"
     outside.mkdir()

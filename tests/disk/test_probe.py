@@ -10,9 +10,9 @@ import pytest
 from dirsync.core.entry import Directory, File, Problem, Symlink, Untracked
 from dirsync.core.paths import RelPath
 from dirsync.disk import probe as probe_module
-from dirsync.disk.probe import Gone, Settled, Unsettled, is_open_for_writing, probe
+from dirsync.disk.probe import Gone, Settled, Unsettled, probe
 from dirsync.disk.reading import Reading, digest_of
-from dirsync.disk.syscalls import give_back_lease, take_read_lease
+from dirsync.disk.syscalls import give_back_lease, is_open_for_writing, take_read_lease
 from dirsync.errors import DiskError
 from dirsync.limits import INLINE_BYTES_MAX
 from tests.disk.bench import OLD_NS, Bench, file_entry

@@ -87,10 +87,15 @@ class SimFcntl:
 class SimLibc:
     """What `dirsync.disk.syscalls` calls through ctypes. Without `has_renameat2` that fails with EINVAL."""
 
-    def __init__(self, system):
+    def __init__(self, system, leases):
         self._os = system
         self._disk = system.disk
+        self._leases = leases
         self.has_renameat2 = True
+
+    def fcntl(self, number, command, argument):
+        """What `SimFcntl` does, told as libc tells it."""
+        return self._call(self._leases.fcntl, number, command, argument)
 
     def renameat2(self, source, source_name, target, target_name, flags):
         """Return 0, or -1 with the errno set, as libc does."""

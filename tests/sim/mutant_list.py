@@ -193,8 +193,8 @@ MUTANTS = (
     # Stable reads
     Mutant(
         "writers not asked for",
-        "dirsync.disk.probe",
-        "    return None if lease is None else not lease\n",
+        "dirsync.disk.syscalls",
+        "    return True if ctypes.get_errno() == errno.EAGAIN else None\n",
         "    return False\n",
     ),
     Mutant(

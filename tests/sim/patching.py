@@ -18,7 +18,7 @@ class Simulated:
         self.disk = disk
         self.os = SimOS(disk, rng)
         self.fcntl = SimFcntl(disk)
-        self.libc = SimLibc(self.os)
+        self.libc = SimLibc(self.os, self.fcntl)
         self.time = SimTime(disk)
         self.secrets = SimSecrets(rng)
 
@@ -37,7 +37,8 @@ def simulated(disk, rng, packages=("dirsync.",)):
             for real in _REAL:
                 if getattr(module, real, None) is sys.modules.get(real) is not None:
                     undo.enter_context(patch.object(module, real, getattr(stand_ins, real)))
-        undo.enter_context(patch.object(syscalls, "_libc", lambda: stand_ins.libc))
+        for libc in ("_libc", "_libc_alone"):
+            undo.enter_context(patch.object(syscalls, libc, lambda: stand_ins.libc))
         undo.enter_context(patch.object(syscalls, "_has_openat2", lambda: True))
         undo.enter_context(patch.object(SimPath, "system", stand_ins.os))
         yield stand_ins

@@ -258,9 +258,10 @@ class Pair:
         for which, top in zip((os, system), tops, strict=True):
             which.mkdir(os.path.dirname(top), 0o755)
             which.mkdir(top, 0o755)
+        locks = SimFcntl(disk)
         self.sides = (
             Side(os, syscalls._libc, fcntl, tops[0]),
-            Side(system, lambda: SimLibc(system), SimFcntl(disk), tops[1]),
+            Side(system, lambda: SimLibc(system, locks), locks, tops[1]),
         )
         self.disk = disk
 

@@ -18,13 +18,19 @@ from dirsync.disk.probe import (
     O_READ,
     Settled,
     Unsettled,
-    is_open_for_writing,
     lstat_at,
     observed,
     probe_at,
 )
 from dirsync.disk.root import fingerprint_of
-from dirsync.disk.syscalls import O_HANDLE, O_NOFOLLOW, has_read_lease, take_read_lease
+from dirsync.disk.syscalls import (
+    O_HANDLE,
+    O_NOFOLLOW,
+    give_back_lease,
+    has_read_lease,
+    is_open_for_writing,
+    take_read_lease,
+)
 from dirsync.limits import UNSETTLED_QUIET_SECONDS
 
 _QUIET_NANOSECONDS = int(UNSETTLED_QUIET_SECONDS * 1e9)
@@ -106,6 +112,12 @@ class Still:
     def is_proven(self) -> bool:
         """Return whether certainly nobody wrote to it since the block began."""
         return self.fd is None or (self._has_lease and has_read_lease(self.fd))
+
+    def let_go(self) -> None:
+        """Let programs write to it from now on; what was not proven before is not any more."""
+        if self.fd is not None and self._has_lease:
+            give_back_lease(self.fd)
+            self._has_lease = False
 
 
 @contextmanager

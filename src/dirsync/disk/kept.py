@@ -20,11 +20,11 @@ from dirsync.core.entry import PERMISSION_BITS, Digest, Entry, File, Symlink
 from dirsync.core.paths import RelPath, join
 from dirsync.core.versions import Why
 from dirsync.disk.durability import sync_directory
-from dirsync.disk.probe import O_READ, is_open_for_writing, lstat_at
+from dirsync.disk.probe import O_READ, lstat_at
 from dirsync.disk.reading import SparseWriter, read_whole
 from dirsync.disk.reasons import reason_of
 from dirsync.disk.root import fingerprint_of
-from dirsync.disk.syscalls import O_BINARY, O_LIST, O_NOFOLLOW, clone, give_back, rename_noreplace
+from dirsync.disk.syscalls import O_BINARY, O_LIST, O_NOFOLLOW, clone, give_back, is_open_for_writing, rename_noreplace
 from dirsync.errors import DiskError
 
 PATH_HASH_CHARS = 32

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from dirsync.core.entry import Digest, Symlink
 from dirsync.core.paths import RelPath
 from dirsync.disk.kept import PATH_HASH_CHARS, entry_at, is_file_or_link
-from dirsync.disk.probe import O_READ, is_open_for_writing, lstat_at
+from dirsync.disk.probe import O_READ, lstat_at
 from dirsync.disk.reading import digest_of
+from dirsync.disk.syscalls import is_open_for_writing
 
 OURS = b"new-"
 """Begins the name of what was staged and never swapped: after a crash it is dropped, whatever became of it."""

@@ -87,11 +87,13 @@ def dress_in_place(still: Still, directory: int, name: bytes, intended: File, *,
     """Give the file that stands still at `name` its time and bits. Raises OSError."""
     assert still.fd is not None
     present = _set_in_place(still.fd, intended)
-    if is_synced:
-        _sync(still.fd)
     if fingerprint_of(lstat_at(directory, name)) != present:
         return Failed("it was changed at the same moment")
-    return known_after(intended, present, is_proven=still.is_proven())
+    known = known_after(intended, present, is_proven=still.is_proven())
+    if is_synced:
+        still.let_go()  # nobody has to wait for the disk
+        _sync(still.fd)
+    return known
 
 
 def _set_in_place(fd: int, intended: File) -> Fingerprint:

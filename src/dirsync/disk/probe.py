@@ -19,7 +19,7 @@ from dirsync.disk.copying import CopyFile
 from dirsync.disk.reading import Reading, read_whole
 from dirsync.disk.reasons import reason_of
 from dirsync.disk.root import Parents, Root, fingerprint_of
-from dirsync.disk.syscalls import O_BINARY, O_NOFOLLOW, O_NONBLOCK, give_back_lease, take_read_lease
+from dirsync.disk.syscalls import O_BINARY, O_NOFOLLOW, O_NONBLOCK, is_open_for_writing
 from dirsync.limits import INLINE_BYTES_MAX, MTIME_NANOSECONDS_MAX, MTIME_NANOSECONDS_MIN, RACY_NANOSECONDS
 
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
@@ -222,14 +222,6 @@ def _read_link(directory: int, name: bytes, present: Fingerprint, looked_ns: int
     if after != present:
         return _unsettled(after, has_writer=False)
     return Settled(Symlink(target, carried_mtime(present.mtime_ns)), present, looked_ns, None, is_confirmed=True)
-
-
-def is_open_for_writing(fd: int) -> bool | None:
-    """Return whether some program has the regular file behind `fd` (read only) open for writing; None: unknown."""
-    lease = take_read_lease(fd)
-    if lease:
-        give_back_lease(fd)
-    return None if lease is None else not lease
 
 
 @dataclass(frozen=True, slots=True)

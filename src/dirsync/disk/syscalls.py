@@ -52,6 +52,12 @@ def _libc() -> ctypes.CDLL | None:
     return libc
 
 
+@functools.cache
+def _libc_alone() -> ctypes.PyDLL | None:
+    """Return the C library for calls during which no other thread of this process runs: for such as never wait."""
+    return ctypes.PyDLL(None, use_errno=True) if sys.platform == "linux" else None
+
+
 def _raise_errno() -> None:
     number = ctypes.get_errno()
     raise OSError(number, os.strerror(number))
@@ -265,17 +271,39 @@ def begin_writing_out(fd: int, offset: int, size: int) -> None:
         libc.sync_file_range(fd, ctypes.c_int64(offset), ctypes.c_int64(size), ctypes.c_uint(_SYNC_FILE_RANGE_WRITE))
 
 
+def is_open_for_writing(fd: int) -> bool | None:
+    """Return whether some program has the regular file behind `fd` (read only) open for writing; None: unknown.
+
+    A read lease is refused then. Who opens the file for writing while one is held waits, and with O_NONBLOCK, as
+    `truncate` does, fails: it is given back before any other thread of this process can run.
+    """
+    libc = _libc_alone()
+    if libc is None or not _has_harmless_signal(fd):
+        return None
+    if libc.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK) == 0:
+        libc.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+        return False
+    return True if ctypes.get_errno() == errno.EAGAIN else None
+
+
+def _has_harmless_signal(fd: int) -> bool:
+    """Have a broken lease signal what is ignored, SIGURG: by default it is SIGIO, which would end the process."""
+    try:
+        fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)
+    except OSError:
+        return False
+    return True
+
+
 def take_read_lease(fd: int) -> bool | None:
-    """Take a read lease: while it is held nobody can open the file for writing, who tries waits.
+    """Take a read lease: while it is held nobody can open the file for writing, who tries waits or fails.
 
     Returns False where some program has it open for writing, None where that cannot be known here. A lease that is
     taken must be given back at once with `give_back_lease`; closing the descriptor does so too.
     """
-    if sys.platform != "linux":
+    if sys.platform != "linux" or not _has_harmless_signal(fd):
         return None
     try:
-        # A broken lease signals its holder, by default with SIGIO, which would end the process; SIGURG is ignored.
-        fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)
         fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
     except OSError as error:
         return False if error.errno == errno.EAGAIN else None
@@ -288,9 +316,10 @@ def has_read_lease(fd: int) -> bool:
 
 
 def give_back_lease(fd: int) -> None:
-    """Release a lease taken with `take_read_lease`."""
+    """Release a lease taken with `take_read_lease`, if nobody has waited so long that the kernel took it away."""
     if sys.platform == "linux":
-        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+        with suppress(OSError):
+            fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
 
 
 def clone(source: int, target: int) -> bool:
