@@ -17,9 +17,10 @@ from dirsync.core.paths import RelPath
 from dirsync.core.plan import Action
 from dirsync.core.reports import Failed, Refused
 from dirsync.core.versions import Why
-from dirsync.disk import guard, swap, syscalls
+from dirsync.disk import durability, guard, swap, syscalls
 from dirsync.disk.apply import Done, Prepared
 from dirsync.disk.probe import Settled, probe
+from dirsync.disk.root import Root
 from dirsync.disk.staging import Staging
 from dirsync.errors import RootLost
 from tests.disk.bench import OLD_NS, Bench, file_entry
@@ -145,6 +146,38 @@ def test_an_edit_between_check_and_exchange_is_put_back(bench: Bench, monkeypatc
     assert refused.found.digest == file_entry(b"edited").digest
     assert bench.at("f").read_bytes() == b"edited"
     assert bench.staged_names() == []
+
+
+@pytest.mark.parametrize(
+    ("intended", "call"), [(NEW, "rename_exchange"), (None, "rename")], ids=["replaced", "deleted"]
+)
+def test_what_was_put_back_is_made_durable(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, intended: File | None, call: str
+) -> None:
+    """After a power cut what was to take its place could stand there."""
+    known = bench.make("f")
+    synced: list[set[RelPath]] = []
+    real = durability.sync_directories
+
+    def sync_directories(root: Root, directories: set[RelPath]) -> dict[RelPath, OSError]:
+        synced.append(directories)
+        return real(root, directories)
+
+    monkeypatch.setattr("dirsync.disk.apply.sync_directories", sync_directories)
+    if intended is None:
+        real_rename = os.rename
+
+        def rename(*places: Any, **directories: Any) -> None:
+            if places[0] == b"f":
+                _rewrite(bench.at("f"), b"edited")
+            real_rename(*places, **directories)
+
+        monkeypatch.setattr(os, call, rename)
+    else:
+        Intruder(monkeypatch, call, lambda: _rewrite(bench.at("f"), b"edited"))
+    assert isinstance(bench.apply_one(bench.prepare("f", known, intended, b"new")), Refused)
+    assert bench.at("f").read_bytes() == b"edited"
+    assert synced == [{RelPath(b"")}]
 
 
 def test_a_write_in_place_between_check_and_exchange_is_put_back(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

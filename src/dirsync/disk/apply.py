@@ -174,9 +174,10 @@ class _Run:
     def _make_names_durable(self, outcomes: list[Outcome]) -> list[Outcome]:
         """Sync what the steps touched; a step whose names are not durable has failed, as far as anybody is told.
 
-        Where nothing was kept, what a cut brings back of the staging area's names is our own, and the start drops it.
+        What was put back is made durable, too: after a cut ours could stand there instead. Where nothing was kept,
+        what a cut brings back of the staging area's names is our own, and the start drops it.
         """
-        if not self._stepper.kept and not any(isinstance(each, Done) for each in outcomes):
+        if not self._stepper.has_moved and not any(isinstance(each, Done) for each in outcomes):
             return outcomes
         errors: dict[RelPath, OSError] = {}
         common: OSError | None = None

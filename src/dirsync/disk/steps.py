@@ -81,6 +81,11 @@ class Stepper:
         self._note_names = note_names
         self._is_synced = is_synced
 
+    @property
+    def has_moved(self) -> bool:
+        """Whether a step has moved something, also where it was put back."""
+        return self._swapper.has_moved
+
     def step(self, prepared: Prepared) -> Outcome:
         """Do one step. Raises OSError, DiskError."""
         action = prepared.action

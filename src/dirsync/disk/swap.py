@@ -41,13 +41,14 @@ class Swapped:
 class Swapper:
     """Swaps between the tree and the staging area; what comes out goes to the kept area, and `kept` lists it.
 
-    Every method raises OSError.
+    `has_moved`: something was moved, also where it went back at once. Every method raises OSError.
     """
 
     def __init__(self, staging: Staging, area: KeptArea) -> None:
         self._staging = staging
         self._area = area
         self.kept: list[Kept] = []
+        self.has_moved = False
 
     def place(self, place: Place, staged: Staged, intended: Entry) -> Swapped | Refused:
         """Put what was staged where nothing stands."""
@@ -57,6 +58,7 @@ class Swapper:
                 syscalls.rename_noreplace(staged.directory, staged.name, *place)
             except FileExistsError:
                 return Refused(observe(*place))
+            self.has_moved = True
             known = known_at(place, intended, ours, still)
         self._staging.release(staged.name)
         return Swapped(known, None)
@@ -86,6 +88,7 @@ class Swapper:
                 except PermissionError:
                     self._staging.cover(staged)  # it is tried again with the right to write
                     raise
+                self.has_moved = True
                 undo.push(_on_failure(partial(self._put_back, aside, place, path, ours)))
                 known_now = known_at(place, intended, ours, still)
             is_it = is_same(lstat_at(*aside), seen.fingerprint)
@@ -110,6 +113,7 @@ class Swapper:
                 os.rename(place[1], aside[1], src_dir_fd=place[0], dst_dir_fd=aside[0])
             except FileNotFoundError:
                 return Refused(observe(*place, known))
+            self.has_moved = True
             with ExitStack() as undo:
                 undo.push(_on_failure(partial(self._give_back, aside, place, path)))
                 is_it = is_same(lstat_at(*aside), seen.fingerprint)
@@ -127,6 +131,7 @@ class Swapper:
             syscalls.rename_noreplace(*source, *target)
         except (FileExistsError, FileNotFoundError):
             return Refused(observe(*target), observe(*source))
+        self.has_moved = True
         if not is_same(lstat_at(*target), seen):
             self.move_back(source, target)
             return Refused(observe(*target), observe(*source))
