@@ -3,6 +3,7 @@ import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from dirsync.core.entry import File, Symlink
 from dirsync.core.paths import RelPath
 from dirsync.disk import staging_area, syscalls
+from dirsync.disk.apply import Done
 from dirsync.disk.kept import Kept, entry_at, path_hash
 from dirsync.disk.probe import lstat_at
 from dirsync.disk.reading import SparseWriter, digest_of, read_whole
@@ -292,6 +294,29 @@ def test_what_is_exposed_may_be_somebodys_after_a_crash(bench: Bench) -> None:
     assert (stray.path, found.digest) == (F, digest_of(b"old"))
     fresh.close()
     bench.staging.discard(staged)
+
+
+@pytest.mark.parametrize("content", [b"new", b"written on"])
+def test_what_a_power_cut_brings_back_is_dropped_only_as_it_was_staged(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, content: bytes
+) -> None:
+    """The move to its place was not durable; what somebody wrote to it there was."""
+    real, moves = syscalls.rename_noreplace, []
+
+    def rename_noreplace(*arguments: Any) -> None:
+        moves.append(arguments)
+        real(*arguments)
+
+    monkeypatch.setattr(syscalls, "rename_noreplace", rename_noreplace)
+    assert isinstance(bench.apply_one(bench.prepare("f", None, file_entry(b"new"), b"new")), Done)
+    bench.at("f").write_bytes(content)
+    ((_, name, _, _),) = moves
+    bench.at("f").rename(bench.state / "staging" / os.fsdecode(name))
+    fresh = Staging(bench.root, bench.state)
+    strays = fresh.recover(bench.path_of("f"))
+    fresh.close()
+    assert [stray.path for stray in strays] == ([] if content == b"new" else [b"f"])
+    assert len(bench.staged_names()) == len(strays)
 
 
 def test_the_directory_in_the_root_is_found_again_after_a_crash(far_bench: Bench) -> None:

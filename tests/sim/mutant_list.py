@@ -180,8 +180,10 @@ MUTANTS = (
     Mutant(
         "target overwritten where nothing was expected",
         "dirsync.disk.swap",
-        "                syscalls.rename_noreplace(staged.directory, staged.name, *place)\n",
-        "                os.rename(staged.name, place[1], src_dir_fd=staged.directory, dst_dir_fd=place[0])\n",
+        "                syscalls.rename_noreplace(*aside, *place)\n            except FileExistsError:\n"
+        "                return Refused(observe(*place))\n",
+        "                os.rename(aside[1], place[1], src_dir_fd=aside[0], dst_dir_fd=place[0])\n"
+        "            except FileExistsError:\n                return Refused(observe(*place))\n",
         needs=_has_intruders,
     ),
     Mutant(

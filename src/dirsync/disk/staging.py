@@ -1,8 +1,8 @@
 """Where content waits, verified, before it is swapped in: beside the state, or in the root where it must.
 
-Until it is swapped in, what is staged is ours, whole or not, and its name says so. The name it gets for an exchange
-carries the hash of its path and the digest it was staged for, so after a crash anything else found under that is known
-to be somebody's. Does not touch what is synchronised.
+Until it is swapped in, what is staged is ours, whole or not, and its name says so. The name from which it goes to its
+place carries the hash of its path and the digest it was staged for, so after a crash anything else found under that is
+known to be somebody's. Does not touch what is synchronised.
 """
 
 import os
@@ -49,7 +49,7 @@ class Staged:
 
     @property
     def swap_name(self) -> bytes:
-        """The name under which it is exchanged, and under which what comes out is found."""
+        """The name from which it goes to its place, and under which what comes out or back is found."""
         return self.name.removeprefix(OURS)
 
 
@@ -150,12 +150,12 @@ class Staging:
         return Receiving(digest, size, offset, partial(self._begin, digest), partial(self._end, digest))
 
     def expose(self, staged: Staged) -> bytes:
-        """Give it the name under which it is exchanged, now that it is whole and durable. Raises OSError."""
+        """Give it the name from which it goes to its place, now that it is whole and durable. Raises OSError."""
         os.rename(staged.name, staged.swap_name, src_dir_fd=staged.directory, dst_dir_fd=staged.directory)
         return staged.swap_name
 
     def cover(self, staged: Staged) -> None:
-        """Take the name for the exchange back: there was none. Raises OSError."""
+        """Take that name back: it did not go. Raises OSError."""
         os.rename(staged.swap_name, staged.name, src_dir_fd=staged.directory, dst_dir_fd=staged.directory)
 
     def discard(self, staged: Staged) -> None:

@@ -54,10 +54,15 @@ class Swapper:
         """Put what was staged where nothing stands."""
         with held_still(staged.directory, staged.name) as still:
             ours = fingerprint_of(lstat_at(staged.directory, staged.name))
+            # A power cut may bring it back, with what somebody has written to it at its place.
+            aside = (staged.directory, self._staging.expose(staged))
             try:
-                syscalls.rename_noreplace(staged.directory, staged.name, *place)
+                syscalls.rename_noreplace(*aside, *place)
             except FileExistsError:
                 return Refused(observe(*place))
+            except PermissionError:
+                self._staging.cover(staged)  # it is tried again with the right to write
+                raise
             self.has_moved = True
             known = known_at(place, intended, ours, still)
         self._staging.release(staged.name)
