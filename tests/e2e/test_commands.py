@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.files import moment, put, put_at_once
-from tests.e2e.servers import SECONDS_MAX, Pair
+from tests.e2e.servers import SECONDS_MAX, Pair, wait_until
 
 BIN = Path(sys.executable).parent
 WHEN = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
@@ -110,7 +110,8 @@ def test_wait_names_a_file_that_is_being_written(shared: Pair) -> None:
     writer = subprocess.Popen([sys.executable, "-c", script, shared.b / "restless"])
     try:
         shared.server_b.wait_event("notice", path="restless")
-        assert "restless" in failing(shared, "dirsync", "wait", "--timeout", "0.3")
+        words = ("dirsync", "wait", "--timeout", "0.3")
+        wait_until(lambda: "restless" in failing(shared, *words), "the file is named")
     finally:
         writer.send_signal(stop)
         writer.wait()
