@@ -140,6 +140,19 @@ def test_a_copy_that_a_crash_cut_short_is_no_version(far_bench: Bench, monkeypat
     assert bench.at("f").read_bytes() == b"old"
 
 
+def test_what_a_program_has_open_when_its_copy_begins_waits_whatever_the_stat_says(
+    far_bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it writes within the tick of its last write, and then closes, shows in no stat."""
+    bench = far_bench
+    known = bench.make("f")
+    with bench.at("f").open("ab") as writer:
+        monkeypatch.setattr("dirsync.disk.kept.copy_content", lambda *_, **__: writer.close() or (b"", 0))
+        with pytest.raises(OSError, match="open for writing"):
+            bench.kept.keep(bench.root.fd, b"f", RelPath(b"f"), known.entry)
+    assert bench.at("f").exists()
+
+
 def test_a_copy_that_cannot_get_its_name_leaves_nothing(far_bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     bench = far_bench
     bench.make("f", b"old")

@@ -253,15 +253,23 @@ class KeptArea:
     def _copy_at_rest(self, source: int, target: bytes) -> tuple[Digest, int]:
         """Copy a file that is about to lose its name; nobody must be left who could write to it afterwards unseen.
 
-        Who opened it before may; its other names, if it has any, keep what they write.
+        Who opened it before may; its other names, if it has any, keep what they write. Asked before, too: what is
+        written within one tick of the clock, by whoever had begun then and has closed it since, no stat tells.
         """
+        if _has_writer(source):
+            raise OSError("some program has it open for writing")
         before = fingerprint_of(os.fstat(source))
         copied = copy_content(source, self._fd, target, is_durable=True)
-        has_writer = os.fstat(source).st_nlink == 1 and is_open_for_writing(source)
+        has_writer = _has_writer(source)
         if has_writer or fingerprint_of(os.fstat(source)) != before:
             os.unlink(target, dir_fd=self._fd)
             raise OSError("some program has it open for writing" if has_writer else "it is being changed")
         return copied
+
+
+def _has_writer(source: int) -> bool:
+    """Return whether somebody can go on writing to a file that has no other name than the one it is about to lose."""
+    return os.fstat(source).st_nlink == 1 and bool(is_open_for_writing(source))
 
 
 def copy_content(source: int, directory: int, name: bytes, *, is_durable: bool) -> tuple[Digest, int]:
