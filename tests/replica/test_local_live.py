@@ -4,13 +4,15 @@ import asyncio
 import os
 import sys
 import threading
+import time
+from dataclasses import replace
 
 import pytest
 
 from dirsync.core.entry import Directory, File, Problem, Symlink
 from dirsync.core.events import EventName
 from dirsync.core.listing import Standing
-from dirsync.core.reports import HeldName
+from dirsync.core.reports import ContentAt, HeldName
 from dirsync.disk import guard, metadata, root, steps, swap
 from dirsync.disk import probe as probing
 from dirsync.disk.probe import Unsettled, probe
@@ -343,3 +345,17 @@ async def test_a_full_look_reads_what_was_only_recognised_by_its_stat(tmp_path, 
         await ground.replica.look(is_full=True)
         known = dict(ground.replica.entries())
         assert known[rel("a")].digest == digest_of(b"behind")
+
+
+async def test_what_is_fetched_and_is_another_content_is_read_again(tmp_path):
+    """As a power cut may leave it: the stat as it was, and zeros."""
+    async with local_ground(tmp_path) as ground:
+        ground.write("a", b"zeros")
+        entry = (await ground.until("a", File)).found
+        index, path = ground.replica._site.index, rel("a")
+        believed = replace(entry, digest=digest_of(b"value"))
+        index.set(path, index.get(path)._replace(entry=believed, looked_ns=time.time_ns() + 10**9))
+        assert await ground.drain() == []
+        assert await ground.replica.fetch([ContentAt(path, believed)]) == [None]
+        (change,) = await ground.next()
+        assert (change.path, change.found) == (path, entry)

@@ -78,6 +78,10 @@ class Conclusions:
             if self._pending.is_parked(path) or (known is not None and known.fingerprint.ctime_ns > oldest_ns):
                 self._unconfirmed.add(path)
 
+    def distrust(self, paths: Iterable[RelPath]) -> None:
+        """Have these read when they are looked at, if they are known."""
+        self._unconfirmed.update(path for path in paths if self._site.index.get(path) is not None)
+
     def unconfirmed(self) -> list[RelPath]:
         """Return the paths whose content was taken over from what was known, and is read when they are looked at."""
         return list(self._unconfirmed)

@@ -17,7 +17,7 @@ from dirsync.core.entry import Digest, Entry, Observed, Role
 from dirsync.core.events import Emit, EventName
 from dirsync.core.inventory import Row
 from dirsync.core.paths import RelPath, is_between
-from dirsync.core.reports import ContentRef, HeldName, Look, Report, Result, Step
+from dirsync.core.reports import ContentAt, ContentRef, HeldName, Look, Report, Result, Step
 from dirsync.core.versions import Version
 from dirsync.disk.root import RootIdentity
 from dirsync.errors import RootLost
@@ -265,7 +265,10 @@ class LocalReplica:
 
     async def fetch(self, refs: Sequence[ContentRef]) -> Sequence[bytes | None]:
         """Return small contents; None where it is not that content any more."""
-        return await self._contents.fetch(refs)
+        contents = await self._contents.fetch(refs)
+        lacking = [ref for ref, content in zip(refs, contents, strict=True) if content is None]
+        self._settling.distrust([ref.path for ref in lacking if isinstance(ref, ContentAt)])
+        return contents
 
     def supply(self, ref: ContentRef, offset: int) -> AsyncIterator[ContentBytes]:
         """Yield the content from `offset` in chunks. Raises Refusal where it is not that content any more."""

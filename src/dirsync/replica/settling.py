@@ -88,6 +88,12 @@ class Settling:
         self._release_waiters()
         await waiter
 
+    def distrust(self, paths: Iterable[RelPath]) -> None:
+        """Have these read, whatever their stat says: somebody found another content there."""
+        paths = list(paths)
+        self.conclusions.distrust(paths)
+        self.hint(paths)
+
     async def wait_confirmed(self) -> None:
         """Wait until every content that was taken over without a reading has been read. Raises RootLost."""
         if unconfirmed := self.conclusions.unconfirmed():
