@@ -6,6 +6,7 @@ left behind: the state is crash-safe, a hung disk is no reason to stay.
 
 import asyncio
 import gc
+import logging
 import os
 import signal
 import threading
@@ -28,6 +29,8 @@ from dirsync.store.database import Database
 _GARBAGE_THRESHOLDS = (100_000, 20, 20)
 """What is made, net, between two collections; tasks and exceptions make the cycles, a few hundred bytes each."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_ECHOES = frozenset({"socket.send() raised exception.", "SSL connection is closed"})
+"""What asyncio says of each record that its TLS still has for a connection that broke; we announce that it did."""
 
 
 def serve(role: Role, settings: Settings, sink: Sink) -> int:
@@ -68,6 +71,7 @@ async def _serve(role: Role, settings: Settings, sink: Sink) -> int:
 
 async def _run_role(role: Role, settings: Settings, sink: Sink) -> None:
     _expect_much_that_stays()
+    logging.getLogger("asyncio").addFilter(is_no_echo)
     check_role(settings, role)
     credential = Credential.load(ensure_credential(settings))
     database = Database.open(settings.state_of(role))
@@ -77,6 +81,11 @@ async def _run_role(role: Role, settings: Settings, sink: Sink) -> None:
     finally:
         memory.cancel()
         database.close()
+
+
+def is_no_echo(record: logging.LogRecord) -> bool:
+    """Return whether this is more than an echo of a connection that broke."""
+    return record.getMessage() not in _ECHOES
 
 
 def _expect_much_that_stays() -> None:
