@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Container, Coroutine, Iterator
 from collections.abc import Set as AbstractSet
 from functools import partial
+from heapq import nsmallest
 from typing import TypeVar
 
 from dirsync.coordinator.hold_journal import HoldJournal, Journalled
@@ -119,7 +120,7 @@ class Holds:
         """
         after: RelPath | None = None
         while True:
-            part = sorted(path for path in self._queues if is_between(path, after, None))[:_TOLD_AT_ONCE]
+            part = nsmallest(_TOLD_AT_ONCE, (path for path in self._queues if is_between(path, after, None)))
             until = part[-1] if len(part) == _TOLD_AT_ONCE else None
             names = [HeldName(path, self._queues[path].hold.seen[role]) for path in part]
             await replica.hold_only(names, after, until)
