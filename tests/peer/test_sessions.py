@@ -20,8 +20,8 @@ from tests.support.fake_replica import FakeReplica
 from tests.support.memory_link import joined
 
 
-def hello(kind="control", replica=b"a", session=b"1"):
-    return Hello(1, 0, kind, replica_id=replica, session=session)
+def hello(kind="control", replica=b"a", session=b"1", epoch=7, attempt=0):
+    return Hello(1, 0, kind, replica_id=replica, epoch=epoch, session=session, attempt=attempt)
 
 
 class Ground:
@@ -127,6 +127,20 @@ async def test_the_same_server_a_replaces_its_old_session():
             assert first.done()
             assert not old.is_open
             assert (await replica.look(False)).files == 0
+
+
+async def test_a_greeting_that_was_given_up_does_not_end_the_session_that_came_after_it():
+    """Server A gave the first up on a line that is seconds long; it arrives after the second."""
+    ground = Ground()
+    meet = ground.sessions.meet
+    async with ground.met(hello(session=b"2", attempt=2)) as (replica, control, _):
+        assert isinstance(meet(hello(session=b"1", attempt=1)), Denied)
+        assert isinstance(meet(hello("bulk", session=b"2", attempt=2)), Welcome)
+        assert isinstance(meet(hello(session=b"3", attempt=3)), Welcome)
+        assert isinstance(meet(hello(session=b"4", epoch=8, attempt=1)), Welcome)
+        assert control.is_open
+        assert (await replica.look(False)).files == 0
+    assert isinstance(meet(hello(session=b"1", attempt=1)), Welcome)
 
 
 async def test_a_session_that_was_replaced_before_its_turn_is_never_served():

@@ -1,7 +1,7 @@
 """Which Server A is served: one session at a time, made of a control and a bulk connection.
 
-The same Server A that comes again replaces its old session; another one is refused while a session lasts. Decides
-who is served, never what is done.
+The same Server A that comes again replaces its old session, unless what arrives now was sent before it; another one is
+refused while a session lasts. Decides who is served, never what is done.
 """
 
 import asyncio
@@ -65,6 +65,8 @@ class Sessions:
             return Denied("this bulk connection belongs to no session")
         if session is not None and session.hello.replica_id != hello.replica_id:
             return Denied("another Server A is connected to this Server B")
+        if hello.kind == "control" and session is not None and _is_overtaken(hello, session.hello):
+            return Denied("Server A gave this connection up; a later one of it was here first")
         return self._welcome(hello)
 
     def forward(self, event: Event) -> None:
@@ -127,3 +129,8 @@ class Sessions:
                 await session.control.notify(EventsNotice(tuple(events)))
             except (Unreachable, ProtocolError):
                 return
+
+
+def _is_overtaken(hello: Hello, later: Hello) -> bool:
+    """Return whether a greeting comes after one that was sent later: a slow line overtakes itself."""
+    return hello.epoch == later.epoch and hello.attempt < later.attempt

@@ -136,6 +136,7 @@ class _LinkToB:
         self._emit = emit
         self._sending = Sending(settings)
         self._epoch = identity.new_epoch(database)
+        self._attempt = 0
         self._said = ""
         self._apart_since = asyncio.get_running_loop().time()
 
@@ -186,6 +187,7 @@ class _LinkToB:
             ignore=self._settings.ignore,
             machine=identity.machine_id(),
             root=(root.device, root.inode),
+            attempt=self._attempt,
         )
 
     @asynccontextmanager
@@ -199,6 +201,7 @@ class _LinkToB:
 
     async def _session(self) -> None:
         session = secrets.token_bytes(16)
+        self._attempt += 1
         sent_ns = time.time_ns()
         async with self._dialled("control", session) as (control, welcome):
             self._compare_clocks(welcome, sent_ns)

@@ -14,7 +14,8 @@ class Hello:
     """The dialler introduces itself. `kind` is `control`, `bulk` or `client`.
 
     A client leaves the ids empty. `peer_id` is the replica A's archive was made with, `session` joins a bulk
-    connection to its control connection, `ignore` are A's patterns, `time_ns` A's clock.
+    connection to its control connection, `ignore` are A's patterns, `time_ns` A's clock. `attempt` counts the sessions
+    that A began in its epoch: of two greetings it tells which was sent later, whichever arrives first.
     """
 
     major: int
@@ -30,6 +31,7 @@ class Hello:
     ignore: tuple[str, ...] = ()
     machine: str = ""
     root: tuple[int, int] = (0, 0)
+    attempt: int = 0
 
 
 @dataclass(frozen=True, slots=True)
