@@ -168,7 +168,7 @@ def kept_contents(world, side):
     found = set()
     for file, path, digest, why in rows:
         content = files.get(file)
-        if path.startswith(RECOVERED) and content in world.ledger.values and not world.plan.has_disk_troubles:
+        if path.startswith(RECOVERED) and content in world.ledger.values and "lost_state" not in world.plan.faults:
             world.violated("kept", f"a version at {side} ({why}, {file}) has lost its name")
         is_whole = content is not None and blake3(content).digest() == digest
         if not is_whole and (content is None or not world.ledger.is_known(content)):

@@ -2,9 +2,10 @@
 
 import asyncio
 import errno
+from functools import partial
 
 from tests.sim.losses import forget_state, replace_machine
-from tests.sim.syscalls import MAKING, SYNCING, WRITING, Trouble, is_keeping, is_receiving
+from tests.sim.syscalls import MAKING, SYNCING, WRITING, Trouble, is_keeping, is_keeping_without_row, is_receiving
 
 SPREAD_SECONDS = 3.0
 AIMED_SECONDS = 12.0
@@ -83,7 +84,9 @@ class Faults:
         await self._doomed(side)
 
     async def _kill_after_keeping(self, side):
-        self._world.calls.doom_after(side, is_keeping, is_power_cut=False)
+        database = self._world.servers[side].database
+        is_meant = self._rng.choice((is_keeping, partial(is_keeping_without_row, database)))
+        self._world.calls.doom_after(side, is_meant, is_power_cut=False)
         await self._doomed(side, AIMED_SECONDS)
 
     async def _power_cut_after_receiving(self, side):

@@ -5,6 +5,8 @@ import re
 import sqlite3
 from dataclasses import dataclass
 
+from dirsync.core.paths import RelPath
+from dirsync.disk.kept import path_hash
 from tests.sim.aims import Aims
 from tests.sim.nodes import Node
 
@@ -126,6 +128,14 @@ class Calls:
 def is_keeping(call, what):
     """Return whether a call sets a file aside."""
     return call == "renameat2" and isinstance(what[2], Node) and what[2].name == b"versions"
+
+
+def is_keeping_without_row(database, call, what):
+    """Return whether a call sets a file aside of which no row of the index says what it was called."""
+    if not is_keeping(call, what):
+        return False
+    paths = database.committed("SELECT path FROM index_entries")
+    return what[3].partition(b"-")[0] not in {path_hash(RelPath(path)) for (path,) in paths}
 
 
 def is_receiving(call, what):
