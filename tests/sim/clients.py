@@ -66,7 +66,10 @@ class Client:
 
     async def _unlock(self, name):
         self._world.locks.unlock_asked(name)
-        return await ask(UnlockRequest(name))
+        try:
+            return await ask(UnlockRequest(name))
+        finally:
+            self._world.locks.unlock_answered(name)
 
     async def _list(self, _):
         return f"{len(await listing())} rows"

@@ -12,6 +12,8 @@ from tests.sim.trees import shown, standing
 class Locks:
     """Watches locked names in directory_a, from the answer of `lock` until `unlock` is asked.
 
+    An `unlock` that was asked before and has no answer yet may reach Server A after that `lock`.
+
     `asked_for`: the names of which a client has ever wanted a lock or a version.
     """
 
@@ -21,6 +23,7 @@ class Locks:
         self._nodes = {}
         self._came_at = {}
         self._unlocks = Counter()
+        self._unlocking = Counter()
         self._restoring = Counter()
         self.asked_for = set()
         self._version = None
@@ -32,14 +35,19 @@ class Locks:
 
     def answered(self, name, unlocks):
         """A lock was granted: from now on only people at A change the name, unless an unlock was asked meanwhile."""
-        if self._unlocks[name] == unlocks:
+        if self._unlocks[name] == unlocks and not self._unlocking[name]:
             self._frozen[name] = self._stands(name)
             self._nodes[name] = self._nodes_of(name)
 
     def unlock_asked(self, name):
         """From now on its updates may be applied."""
         self._unlocks[name] += 1
+        self._unlocking[name] += 1
         self._frozen.pop(name, None)
+
+    def unlock_answered(self, name):
+        """Whatever the answer is."""
+        self._unlocking[name] -= 1
 
     def lost(self):
         """Server A has lost its state: it knows of no lock any more."""
