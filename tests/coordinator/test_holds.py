@@ -284,6 +284,27 @@ async def test_a_capture_that_cannot_be_let_go_at_once_keeps_no_later_one_from_b
 
 
 @in_virtual_time
+async def test_a_capture_that_could_not_be_let_go_is_let_go_with_the_next(tmp_path):
+    """It was put into the queue before B's, which is what is tried again."""
+    async with World(tmp_path) as world:
+        await locked(world)
+        world.b.gates["apply"] = asyncio.Event()
+        world.a.write(X, b"by A")
+        await world.until(lambda: world.b.calls["apply"] > 1)
+        world.a.failing["release"] = StateError("the disk is full")
+        world.b.write(X, b"by B")
+        await world.until(lambda: world.coordinator.holds.depth(X) == 1)
+        await asyncio.sleep(5)
+        del world.a.failing["release"]
+        world.b.gates.pop("apply").set()
+        await world.until(lambda: world.coordinator.holds.depth(X) == 2)
+        world.a.write(X, b"later")
+        await world.until(lambda: world.coordinator.holds.depth(X) == 3)
+        await asyncio.sleep(1)
+        assert world.a.is_released
+
+
+@in_virtual_time
 async def test_a_replica_that_refuses_to_be_told_is_no_reason_to_end(tmp_path):
     async with World(tmp_path) as world:
         world.a.write(X, b"0")

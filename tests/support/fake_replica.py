@@ -214,6 +214,11 @@ class FakeReplica:
             if unreleased:
                 self._report(Change(path, self._at(path).entry))
 
+    @property
+    def is_released(self):
+        """Whether nothing captured is still to be acknowledged."""
+        return not self._captures
+
     async def release(self, captures):
         for number in captures:
             self._captures.pop(number, None)

@@ -161,11 +161,6 @@ class LastingReplica(FakeReplica):
             self.states.append((path, standing.content))
         super()._put(path, standing)
 
-    @property
-    def is_released(self):
-        """Whether nothing captured is still to be acknowledged."""
-        return not self._captures
-
 
 class _Reached:
     """A replica as a mortal server reaches it: each call may be the last, before or after it was done."""

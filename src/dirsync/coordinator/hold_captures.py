@@ -36,6 +36,7 @@ class Captures:
 
     def __init__(self, replicas: dict[Role, FullReplica]) -> None:
         self._replicas = replicas
+        self._unreleased: dict[Role, set[int]] = {role: set() for role in Role}
         self.is_damaged = False
 
     async def content(self, taken: Taken) -> AsyncIterator[ContentBytes]:
@@ -54,6 +55,19 @@ class Captures:
             yield chunk
 
     async def release(self, taken: Taken) -> None:
-        """Have its replica drop it: it is durable here, or not wanted."""
-        if taken.change.capture and taken.role in self._replicas:
-            await self._replicas[taken.role].release([taken.change.capture])
+        """Have its replica drop it: it is durable here, or not wanted.
+
+        Where that fails it is dropped together with the next one: until then whoever captured it would hold back what
+        it is told of the name.
+        """
+        if not taken.change.capture or taken.role not in self._replicas:
+            return
+        unreleased = self._unreleased[taken.role]
+        unreleased.add(taken.change.capture)
+        captures = sorted(unreleased)
+        await self._replicas[taken.role].release(captures)
+        unreleased.difference_update(captures)
+
+    def supersede(self, role: Role) -> None:
+        """Forget what could not be released: its replica reports it again."""
+        self._unreleased[role].clear()

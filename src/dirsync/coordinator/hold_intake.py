@@ -96,6 +96,7 @@ class HoldIntake:
     def supersede(self, role: Role) -> None:
         """A new snapshot of this replica: whatever of it is not in the queue yet is reported again, in order."""
         self._sessions[role] += 1
+        self._captures.supersede(role)
 
     async def wait_taken(self) -> None:
         """Wait until everything accepted so far is in the queue, does not belong there, or cannot get there now."""
