@@ -13,7 +13,7 @@ from dirsync.core.entry import ChangeKind, Entry, File, Role, size_of
 from dirsync.core.holds import Hold, Update, held_size_of
 from dirsync.core.paths import RelPath
 from dirsync.disk.spool import Spool, SpoolFile
-from dirsync.errors import DiskError, Refusal
+from dirsync.errors import DiskError, Refusal, StateError
 from dirsync.store import archive, hold_rows
 from dirsync.store.database import Database
 from dirsync.store.hold_rows import LockRow, UpdateRow
@@ -36,6 +36,8 @@ class HoldJournal:
         self._spool = spool
         self._clock_ns = clock_ns
         self._bytes = 0
+        # Contents of updates whose rows failed: until the next commit a power cut may still bring such a row back.
+        self._doubtful: list[str] = []
 
     @property
     def held_bytes(self) -> int:
@@ -101,10 +103,15 @@ class HoldJournal:
         """Append an update, content first. Raises Refusal if the content is not the entry's, DiskError, StateError."""
         file: str | None = None
         if isinstance(entry, File):
+            await self._drop_doubtful(hold)
             file = await self._write(entry, chunks)
         seen = hold.seen | {origin: entry}
         received_ns = self._clock_ns()
-        number = await asyncio.to_thread(self._enqueue, hold.path, origin, entry, kind, file, received_ns, seen)
+        try:
+            number = await asyncio.to_thread(self._enqueue, hold.path, origin, entry, kind, file, received_ns, seen)
+        except StateError:
+            self._doubtful += [] if file is None else [file]
+            raise
         update = Update(number, origin, entry, kind, file, received_ns)
         self._bytes += update.held_size
         return update
@@ -144,6 +151,18 @@ class HoldJournal:
             await asyncio.to_thread(spooled.abandon)
             raise
         return spooled.name
+
+    async def _drop_doubtful(self, hold: Hold) -> None:
+        """Have something committed, and drop what waits for that: each try would leave a content behind otherwise."""
+        if not self._doubtful:
+            return
+        doubtful, self._doubtful = self._doubtful, []
+        try:
+            await self.set_seen(hold.path, hold.seen)
+        except StateError:
+            self._doubtful += doubtful
+            raise
+        await asyncio.to_thread(self._spool.remove, doubtful)
 
     async def content(self, update: Update) -> AsyncIterator[bytes]:
         """Yield the content of an update. Raises DiskError."""
