@@ -1,6 +1,7 @@
 """The kept versions of a near replica: how long each stays, and that rows and files agree, whatever happens."""
 
 import asyncio
+import errno
 import os
 import sys
 import tempfile
@@ -21,6 +22,7 @@ from dirsync.core.fingerprint import Fingerprint, Known
 from dirsync.core.plan import Action
 from dirsync.core.reports import Applied, ContentOfVersion, Failed, Step
 from dirsync.core.versions import Why
+from dirsync.disk import syscalls
 from dirsync.disk.kept import KeptArea, path_hash
 from dirsync.disk.reading import digest_of
 from dirsync.disk.root import Root
@@ -433,3 +435,54 @@ def test_an_ignored_name_that_was_on_its_way_when_the_server_died_is_a_version(t
         assert len(made.numbers()) == 1
         with made.site.database.transaction() as connection:
             assert leaving_names.load(connection) == []
+
+
+@pytest.mark.parametrize("is_back", [False, True], ids=["deleted since", "and it could not be kept for a while"])
+async def test_what_could_neither_be_kept_nor_go_back_is_kept_soon_under_its_name(tmp_path, monkeypatch, is_back):
+    exchange, keep, calls = syscalls.rename_exchange, KeptArea.keep, []
+
+    def exchange_once(*places):
+        calls.append(places)
+        if len(calls) > 1:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        exchange(*places)
+
+    def refuse(*_args):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    async with local_ground(tmp_path) as ground:
+        await ground.replica.apply([add("a", b"old")])
+        monkeypatch.setattr(syscalls, "rename_exchange", exchange_once)
+        monkeypatch.setattr(KeptArea, "keep", refuse)
+        (result,) = await ground.replica.apply([Step(Action(rel("a"), a_file(b"old"), a_file(b"new")), b"new")])
+        assert isinstance(result, Failed)
+        assert len(calls) == 2
+        os.unlink(ground.path("a"))
+        await ground.drain()
+        if is_back:
+            while not ground.of(EventName.ERROR):
+                await asyncio.sleep(0.05)
+        monkeypatch.setattr(KeptArea, "keep", keep)
+        while not (versions := await ground.replica.history(rel("a"))):
+            await asyncio.sleep(0.05)
+        assert [version.entry.digest for version in versions] == [a_file(b"old").digest]
+        assert os.listdir(ground.state / "staging") == []
+
+
+async def test_the_row_of_what_is_stuck_outlives_the_file_until_it_is_kept(tmp_path, monkeypatch):
+    """The server dies before it could be kept: the row is all that knows what it was called."""
+
+    def refuse(*_args):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    async with local_ground(tmp_path) as ground:
+        await ground.replica.apply([add("a", b"old")])
+        await ground.replica._writer.save()
+        monkeypatch.setattr(KeptArea, "keep", refuse)
+        monkeypatch.setattr(syscalls, "rename_noreplace", refuse)
+        (result,) = await ground.replica.apply([Step(Action(rel("a"), a_file(b"old"), None))])
+        assert isinstance(result, Failed)
+        await ground.drain()
+        await ground.replica._writer.save()
+        with ground.replica._site.database.transaction() as connection:
+            assert [path for path, *_ in index_rows.load(connection)] == [b"a"]

@@ -31,10 +31,14 @@ NOT_REACHED = "the step before it was not done"
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What became of the steps, in their order, and everything that was set aside, also by steps that were not done."""
+    """What became of the steps, in their order, and everything that was set aside, also by steps that were not done.
+
+    `stuck` has what could not be set aside and lies in the staging area: its path by its name there.
+    """
 
     outcomes: list[Outcome]
     kept: list[Kept]
+    stuck: dict[bytes, RelPath]
 
 
 def _nothing_ignored(_path: RelPath, _is_directory: bool) -> bool:
@@ -96,7 +100,7 @@ class _Run:
         outcomes = self._make_names_durable(self._step_all(failures))
         looks = {each.file: (each, self._second_look(each)) for each in self._stepper.kept}
         kept = [each if isinstance(look, Failed) else look for each, look in looks.values()]
-        return Batch([_with_look(each, looks) for each in outcomes], kept)
+        return Batch([_with_look(each, looks) for each in outcomes], kept, self._stepper.stuck)
 
     def _step_all(self, failures: dict[int, Failed]) -> list[Outcome]:
         """Do the steps. Of several of one path each begins with what the one before left, or is not reached."""

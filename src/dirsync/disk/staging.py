@@ -206,6 +206,20 @@ class Staging:
             strays = [judge(directory, name, path_of) for name in names]
         return [stray for stray in strays if stray is not None]
 
+    def stuck(self, path: RelPath, name: bytes) -> Stray | None:
+        """Return what could not go back from under this name, for the caller to keep; None where it was ours, or went.
+
+        Raises DiskError.
+        """
+        directory = self._area.existing()
+        if directory is None:
+            return None
+        with mapped():
+            try:
+                return judge(directory, name, lambda _: path)
+            except FileNotFoundError:
+                return None
+
     def close(self) -> None:
         """Give the descriptors back."""
         self._area.close()

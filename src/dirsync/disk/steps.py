@@ -60,7 +60,7 @@ Outcome = Done | Refused | Failed
 class Stepper:
     """Does single steps in one root. `is_synced`: what a step changes in place is made durable at once.
 
-    `kept` lists everything that was set aside, whatever became of the step.
+    `kept` lists everything that was set aside, whatever became of the step; `stuck` is that of the swapper.
     """
 
     def __init__(
@@ -77,6 +77,7 @@ class Stepper:
         self._staging = staging
         self._swapper = Swapper(staging, kept)
         self.kept = self._swapper.kept
+        self.stuck = self._swapper.stuck
         self._is_ignored = is_ignored
         self._note_names = note_names
         self._is_synced = is_synced

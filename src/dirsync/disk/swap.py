@@ -5,8 +5,8 @@ path and the other is kept. Metadata and durability are not decided here.
 """
 
 import os
-from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -41,13 +41,15 @@ class Swapped:
 class Swapper:
     """Swaps between the tree and the staging area; what comes out goes to the kept area, and `kept` lists it.
 
-    `has_moved`: something was moved, also where it went back at once. Every method raises OSError.
+    `stuck` has the path of what could neither go back nor be kept, by its name in the staging area. `has_moved`:
+    something was moved, also where it went back at once. Every method raises OSError.
     """
 
     def __init__(self, staging: Staging, area: KeptArea) -> None:
         self._staging = staging
         self._area = area
         self.kept: list[Kept] = []
+        self.stuck: dict[bytes, RelPath] = {}
         self.has_moved = False
 
     def place(self, place: Place, staged: Staged, intended: Entry) -> Swapped | Refused:
@@ -155,28 +157,38 @@ class Swapper:
 
     def _put_back(self, aside: Place, place: Place, path: RelPath, ours: Fingerprint) -> None:
         """Exchange again. What comes out must be ours; otherwise it is newer than what went back and stays instead."""
-        try:
-            syscalls.rename_exchange(*aside, *place)
-        except FileNotFoundError:
-            # Removed meanwhile: the surprise goes back to where its owner last saw it.
-            self._give_back(aside, place, path)
-            return
-        if is_same(lstat_at(*aside), ours):
-            return
-        try:
-            syscalls.rename_exchange(*aside, *place)
-        except FileNotFoundError:
-            # What went back is gone again: so the newer one is all there is.
-            self._give_back(aside, place, path)
-        else:
-            self._area.keep_all(*aside, path, self.kept)
+        with self._stuck_on_failure(aside, path):
+            try:
+                syscalls.rename_exchange(*aside, *place)
+            except FileNotFoundError:
+                # Removed meanwhile: the surprise goes back to where its owner last saw it.
+                self._give_back(aside, place, path)
+                return
+            if is_same(lstat_at(*aside), ours):
+                return
+            try:
+                syscalls.rename_exchange(*aside, *place)
+            except FileNotFoundError:
+                # What went back is gone again: so the newer one is all there is.
+                self._give_back(aside, place, path)
+            else:
+                self._area.keep_all(*aside, path, self.kept)
 
     def _give_back(self, aside: Place, place: Place, path: RelPath) -> None:
         """Return something to its path; where something newer stands there, or its directory is gone, it is kept."""
+        with self._stuck_on_failure(aside, path):
+            try:
+                syscalls.rename_noreplace(*aside, *place)
+            except (FileExistsError, FileNotFoundError):
+                self._area.keep_all(*aside, path, self.kept)
+
+    @contextmanager
+    def _stuck_on_failure(self, aside: Place, path: RelPath) -> Iterator[None]:
         try:
-            syscalls.rename_noreplace(*aside, *place)
-        except (FileExistsError, FileNotFoundError):
-            self._area.keep_all(*aside, path, self.kept)
+            yield
+        except OSError:
+            self.stuck[aside[1]] = path
+            raise
 
 
 def _on_failure(undo: Callable[[], None]) -> Callable[[object, BaseException | None, object], None]:

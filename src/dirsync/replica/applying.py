@@ -215,6 +215,7 @@ class Applying:
         site = self._site
         parts = (ground.root, ground.staging, site.kept, ground.unlocking)
         with apply_batch(*parts, prepared, site.rules.ignores, self._versions.note_names) as batch:
+            self._versions.take_up(batch.stuck)
             versions = self._versions.record(batch.kept)
             given = _given(batch.outcomes, gifts)
             try:

@@ -11,7 +11,7 @@ import sqlite3
 import threading
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from functools import partial
@@ -23,7 +23,8 @@ from dirsync.core.paths import RelPath
 from dirsync.core.versions import Version
 from dirsync.disk.kept import PATH_HASH_CHARS, Kept, path_hash
 from dirsync.disk.leftovers import Stray
-from dirsync.errors import DiskError, Refusal, StateError
+from dirsync.disk.reasons import reason_of
+from dirsync.errors import DiskError, Refusal, RootLost, StateError
 from dirsync.limits import KEPT_CLEARED_AT_ONCE
 from dirsync.replica.site import Ground, Site
 from dirsync.store import leaving_names, version_rows
@@ -48,7 +49,9 @@ class Versions:
         self._size_max = size_max
         self._size = 0
         self._recording = threading.Lock()
-        self._unrecorded: list[Kept] = []  # guarded by the lock
+        # Guarded by the lock.
+        self._unrecorded: list[Kept] = []
+        self._stuck: dict[bytes, RelPath] = {}
         self._is_name_noted = False
         # Changed in transactions, so that nothing is given up between being found and being used.
         self._used: Counter[int] = Counter()
@@ -66,15 +69,35 @@ class Versions:
                 self._tell(EventName.ERROR, self._unrecorded[0].path, str(error))
                 return {}
 
+    def take_up(self, stuck: Mapping[bytes, RelPath]) -> None:
+        """Have this become versions soon: the paths of what no apply could keep, by its name in the staging area."""
+        with self._recording:
+            self._stuck.update(stuck)
+
     @property
     def is_behind(self) -> bool:
-        """Whether something was kept that has no version yet."""
-        return bool(self._unrecorded)
+        """Whether something was set aside that has no version yet."""
+        return bool(self._unrecorded or self._stuck)
 
     def catch_up(self) -> None:
         """Give a version to what has none yet. Blocking, from any thread. Raises StateError."""
         with self._recording:
+            try:
+                self._keep_stuck()
+            except (DiskError, RootLost) as error:
+                raise StateError(str(error)) from error
             self._record(())
+
+    def _keep_stuck(self) -> None:
+        if not self._stuck:
+            return
+        staging = self._site.ground.staging
+        for name, path in list(self._stuck.items()):
+            stray = staging.stuck(path, name)
+            if stray is not None:
+                self._keep(stray, path, self._unrecorded)
+            del self._stuck[name]
+        self._sync()
 
     def _record(self, kept: Sequence[Kept]) -> dict[str, str]:
         found = {each.file: each for each in (*self._unrecorded, *kept)}
@@ -206,7 +229,8 @@ class Versions:
 
         def path_of(hashed: bytes) -> RelPath | None:
             if not hashes:
-                hashes.update((path_hash(path), path) for path in (*self._site.index.known, *leaving, *moving))
+                known = (*self._site.index.known, *leaving, *moving, *self._stuck.values())
+                hashes.update((path_hash(path), path) for path in known)
             return hashes.get(hashed) or _recovered(hashed)
 
         strays: list[Kept] = []
@@ -214,6 +238,7 @@ class Versions:
             if stray.path is not None:
                 self._keep(stray, stray.path, strays)
         self._sync()
+        self._stuck.clear()
         with self._site.database.transaction() as connection:
             recorded = version_rows.files(connection).union(version_rows.discarded(connection))
         self._is_name_noted = bool(leaving)
@@ -282,13 +307,13 @@ class Versions:
         try:
             self._site.kept.keep_all(stray.directory, stray.name, path, kept)
         except OSError as error:
-            raise DiskError(f"what a crash left behind cannot be kept: {error.strerror}") from error
+            raise DiskError(f"what was left in the staging area cannot be kept: {reason_of(error)}") from error
 
     def _sync(self) -> None:
         try:
             self._site.kept.sync()
         except OSError as error:
-            raise DiskError(f"the kept versions cannot be made durable: {error.strerror}") from error
+            raise DiskError(f"the kept versions cannot be made durable: {reason_of(error)}") from error
 
     def _version(self, row: VersionRow) -> Version:
         return Version(self._id(row.number), self._site.role, row.path, row.entry, row.kept_ns, row.why)
