@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import dirsync.replica.applying as applying
 import dirsync.replica.keeping as keeping
 import dirsync.replica.saving as saving
 from dirsync.core.entry import File, Role
@@ -434,6 +435,27 @@ def test_an_ignored_name_that_was_on_its_way_when_the_server_died_is_a_version(t
         made.agree()
         assert len(made.numbers()) == 1
         with made.site.database.transaction() as connection:
+            assert leaving_names.load(connection) == []
+
+
+async def test_what_a_group_of_updates_replaces_has_its_name_before_any_of_them_is_given(tmp_path, monkeypatch):
+    """The first one puts it where nothing stood, so that no row of the index says what it was called."""
+    found, apply_batch = [], applying.apply_batch
+
+    def look_first(*args):
+        with ground.replica._site.database.transaction() as connection:
+            found.extend((*leaving_names.load(connection), *(path for path, *_ in index_rows.load(connection))))
+        return apply_batch(*args)
+
+    async with local_ground(tmp_path) as ground:
+        monkeypatch.setattr(applying, "apply_batch", look_first)
+        steps = [
+            Step(Action(rel("a"), None, a_file(b"one")), b"one", update=1),
+            Step(Action(rel("a"), a_file(b"one"), a_file(b"two")), b"two", update=2),
+        ]
+        assert all(isinstance(result, Applied) for result in await ground.replica.apply(steps))
+        assert found == [b"a"]
+        with ground.replica._site.database.transaction() as connection:
             assert leaving_names.load(connection) == []
 
 

@@ -255,7 +255,7 @@ MUTANTS = (
     Mutant(
         "no row before a file is moved",
         "dirsync.replica.applying",
-        "                await self._save_names(paths)\n",
+        "                await self._save_names(steps)\n",
         "",
         needs=_has_deaths,
     ),

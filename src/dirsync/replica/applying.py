@@ -84,7 +84,7 @@ class Applying:
             parked = [*paths, *self._locked_parents(steps)]
             self._settling.park(parked)
             try:
-                await self._save_names(paths)
+                await self._save_names(steps)
                 ready, swapped = await self._carry_out(steps)
                 prepared = _prepared(ready)
                 doubtful, changed = await self._take_note(prepared, swapped, is_own_edit)
@@ -127,12 +127,18 @@ class Applying:
         noted = await self._note_gifts(ground, gifts, prepared)
         return ready, await threads.apply(partial(self._swap, ground, prepared, noted))
 
-    async def _save_names(self, paths: Sequence[RelPath]) -> None:
-        """Have a row for whatever may be moved to the kept files now, so that a crash cannot make it nameless."""
-        rows = self._site.index.rowless(paths)
-        if rows:
-            await self._site.threads.record(partial(save_rows, self._site.database, rows))
-            self._site.index.saved(rows)
+    async def _save_names(self, steps: Sequence[Step]) -> None:
+        """Have the names of whatever may be moved to the kept files durably, so that a crash cannot make it nameless.
+
+        Where nothing is known to stand, something may by the time that a step reaches it: given by the one before.
+        """
+        index, threads = self._site.index, self._site.threads
+        replaced = [step.action.path for step in steps if step.action.expected is not None]
+        if rows := index.rowless(replaced):
+            await threads.record(partial(save_rows, self._site.database, rows))
+            index.saved(rows)
+        if unknown := [path for path in replaced if index.get(path) is None]:
+            await threads.record(partial(self._versions.note_names, unknown))
 
     async def _note_gifts(
         self, ground: Ground, gifts: Sequence[Gift | None], prepared: Sequence[Prepared]
