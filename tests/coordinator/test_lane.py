@@ -36,6 +36,17 @@ class TestFailures:
             assert world.said(EventName.ERROR) == [{"reason": "no room"}]
             assert not world.coordinator.pair.troubles
 
+    @pytest.mark.parametrize(("tries", "told"), [(1, 0), (2, 1), (5, 1)])
+    @in_virtual_time
+    async def test_what_may_pass_by_itself_is_told_only_where_it_goes_on(self, tmp_path, tries, told):
+        async with World(tmp_path) as world:
+            await world.start()
+            world.b.gives(X, *[Failed("the directory is not empty", is_passing=True)] * tries)
+            world.a.write(X, b"x")
+            await world.settle()
+            assert world.b.read(X) == b"x"
+            assert world.said(EventName.ERROR) == [{"reason": "the directory is not empty"}] * told
+
     @in_virtual_time
     async def test_the_time_to_the_next_try_doubles_up_to_its_bound(self, tmp_path):
         async with World(tmp_path) as world:

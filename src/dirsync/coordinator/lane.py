@@ -257,7 +257,7 @@ class Lane:
                 else:
                     self._content_wanted.add(action.path)
             case Failed():
-                self._fail(action, result.reason)
+                self._fail(action, result.reason, is_passing=result.is_passing)
             case _:
                 assert_never(result)
 
@@ -271,7 +271,7 @@ class Lane:
             if self._ages.is_latest(path, refused.serial):
                 self._pair.observe(self._role, path, entry, now)
         if not is_news:
-            self._fail(action, "what stands at the target is being changed")
+            self._fail(action, "what stands at the target is being changed", is_passing=True)
 
     def _is_overtaken(self, action: Action) -> bool:
         """Return whether the target is known to hold something else by now than when the action was planned."""
@@ -289,20 +289,19 @@ class Lane:
     def _fall(self, action: Action, error: DirsyncError) -> None:
         """An action could not even be tried, or its content was gone.
 
-        Of a lost replica everybody learns by itself, and of a content that changed its replica reports: neither is
-        an error, unless it happens again.
+        Of a lost replica everybody learns by itself, and of a content that changed its replica reports.
         """
-        is_usual = isinstance(error, Unreachable | RootLost)
-        if is_usual or (isinstance(error, Refusal) and action.path not in self._pair.troubles):
-            self._put_off(action, str(error), is_announced=is_usual)
+        if isinstance(error, Unreachable | RootLost):
+            self._put_off(action, str(error), is_announced=True)
         else:
-            self._fail(action, str(error))
+            self._fail(action, str(error), is_passing=isinstance(error, Refusal))
 
-    def _fail(self, action: Action, reason: str) -> None:
-        """Note a failure, announce it once per reason, and see to the next try."""
+    def _fail(self, action: Action, reason: str, *, is_passing: bool) -> None:
+        """Note a failure, see to the next try, and announce it once per reason; what may pass only if it does not."""
         before = self._pair.troubles.get(action.path)
-        self._put_off(action, reason, is_announced=True)
-        if before is None or before.reason != reason or not before.is_announced:
+        is_told = not is_passing or before is not None
+        self._put_off(action, reason, is_announced=is_told)
+        if is_told and (before is None or before.reason != reason or not before.is_announced):
             self._emit(EventName.ERROR, action.path, {"reason": reason})
 
     def _put_off(self, action: Action, reason: str, is_announced: bool) -> None:

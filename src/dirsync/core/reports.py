@@ -155,9 +155,13 @@ class Missing:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """Not done: the file system said no; a later try may help."""
+    """Not done: the file system said no; a later try may help.
+
+    `is_passing`: what somebody is doing at this moment hinders it, so it is nothing to tell people unless it goes on.
+    """
 
     reason: str
+    is_passing: bool = False
 
 
 Result = Applied | Refused | Missing | Failed

@@ -60,15 +60,16 @@ def check(directory: int, name: bytes, expected: Entry, known: Known | None) -> 
             if found.entry != expected:
                 return Refused(found.entry)
             if not found.is_confirmed:
-                return Failed("it is being changed")
+                return Failed("it is being changed", is_passing=True)
         case Unsettled():
-            return Failed("some program is writing to it" if found.has_writer else "it is being changed")
+            reason = "some program is writing to it" if found.has_writer else "it is being changed"
+            return Failed(reason, is_passing=True)
         case Problem():
             return Failed(found.reason)
         case _:
             return Refused(observed(found))
     if isinstance(expected, File) and not is_quiet and _has_writer(directory, name):
-        return Failed("some program is writing to it")
+        return Failed("some program is writing to it", is_passing=True)
     return Seen(found.fingerprint)
 
 

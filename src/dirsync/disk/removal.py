@@ -18,7 +18,7 @@ from dirsync.disk.swap import Place, Swapper
 IsIgnored = Callable[[RelPath, bool], bool]
 NoteNames = Callable[[Sequence[RelPath]], None]
 """Makes names durable that no index knows, before what bears them is moved to the kept files."""
-_NOT_EMPTY = Failed("the directory is not empty")
+_NOT_EMPTY = Failed("the directory is not empty", is_passing=True)
 
 
 def remove_directory(

@@ -198,7 +198,7 @@ class Stepper:
             if still is None:
                 return Refused(observe(*place))
             if still.has_other_names():
-                return Failed("it was given a second name at the same moment")
+                return Failed("it was given a second name at the same moment", is_passing=True)
             known = dress_in_place(still, *place, intended, is_synced=self._is_synced)
         return Done(intended, known, None) if isinstance(known, Known) else known
 
