@@ -3,6 +3,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -88,10 +89,11 @@ def test_what_a_stat_proves_is_not_read(bench: Bench, monkeypatch: pytest.Monkey
     assert isinstance(found, Settled)
     assert (found.entry, found.is_confirmed, reads) == (known.entry, True, [])
     probe(bench.root, F, known, must_read=True)
-    assert reads == [3]
+    assert set(reads) == {3}  # twice where its last change is that young
+    reads.clear()
     racy = known._replace(looked_ns=known.fingerprint.ctime_ns)
     probe(bench.root, F, racy)
-    assert reads == [3, 3]
+    assert set(reads) == {3}
 
 
 def test_new_bits_alone_are_told_before_the_content_is_confirmed(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -215,6 +217,33 @@ def test_a_writer_that_came_while_it_was_read_is_noticed(bench: Bench, monkeypat
     writers[0].close()
     assert isinstance(found, Unsettled)
     assert found.has_writer
+
+
+@pytest.mark.parametrize("is_captured", [False, True])
+def test_a_file_that_is_rewritten_while_it_is_read_within_one_tick_is_unsettled(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, is_captured: bool
+) -> None:
+    """The same length, the same stamps, and nobody has it open any more."""
+    bench.make("f", b"old old")
+    now, exact, pread, parts = time.time_ns(), probe_module.fingerprint_of, os.pread, []
+    monkeypatch.setattr(
+        probe_module, "fingerprint_of", lambda status: exact(status)._replace(mtime_ns=now, ctime_ns=now)
+    )
+
+    def read_in_two(fd: int, size: int, offset: int) -> bytes:
+        parts.append(pread(fd, size if parts else 3, offset))
+        if len(parts) == 1:
+            bench.at("f").write_bytes(b"new new")
+        return parts[-1]
+
+    monkeypatch.setattr(os, "pread", read_in_two)
+    copy = tmp_path / "copy" if is_captured else None
+    assert isinstance(probe(bench.root, F, None, capture_to=copy), Unsettled)
+    assert b"".join(parts[:2]) == b"old new"
+    found = probe(bench.root, F, None, capture_to=copy)
+    assert isinstance(found, Settled)
+    assert isinstance(found.entry, File)
+    assert found.entry.digest == digest_of(b"new new")
 
 
 def test_a_file_that_only_grows_can_be_sampled(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -258,14 +258,15 @@ def _read_file(target: _Target, seen: Fingerprint) -> Probe:
 def _judge(target: _Target, fd: int, before: Fingerprint, reading: Reading) -> Probe:
     """Settle what was read, if it is still the same.
 
-    A writer may have come since; what it wrote shows in the stat, unless the last change before is as young.
+    A writer may have come since; what it wrote shows in the stat, unless the last change before is as young. Then it
+    is asked for, and one that has gone again shows in the content, which is read once more.
     """
     # Looked at by its name: the same inode there is the very file that was read, as it is after the reading.
     named = fingerprint_of(lstat_at(target.directory, target.name))
     is_forced, is_quiet = target.wishes.is_forced, before == target.wishes.quiet
     is_told = target.looked_ns - max(before.mtime_ns, before.ctime_ns) > RACY_NANOSECONDS
     is_same = before == named and reading.size == before.size
-    if is_same and (is_forced or is_quiet or is_told or not is_open_for_writing(fd)):
+    if is_same and (is_forced or is_quiet or is_told or (not is_open_for_writing(fd) and _is_still(fd, reading))):
         entry = File(reading.digest, before.size, _mtime(before, target.known), _mode(before, target.known))
         return Settled(entry, before, target.looked_ns, reading.content, is_confirmed=True)
     is_grown = named.inode == before.inode and named.size > before.size == reading.size
@@ -273,6 +274,11 @@ def _judge(target: _Target, fd: int, before: Fingerprint, reading: Reading) -> P
         entry = File(reading.digest, before.size, before.mtime_ns, before.mode & PERMISSION_BITS)
         return Settled(entry, before, target.looked_ns, reading.content, is_confirmed=False)
     return _unsettled(named, has_writer=bool(is_open_for_writing(fd)))
+
+
+def _is_still(fd: int, reading: Reading) -> bool:
+    """Return whether a content is there as it was read: whole, if nobody writes to it now."""
+    return read_whole(fd, reading.size).digest == reading.digest
 
 
 def _read_and_capture(target: _Target, fd: int, before: Fingerprint, copy: Path) -> Probe:
