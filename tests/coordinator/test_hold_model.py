@@ -398,6 +398,7 @@ class History:
                 path,
                 [(r, shown(s)) for r, s in self.pair.rows(path)],
                 [(r, shown(s)) for r, s in name.queue],
+                self.pair.errors(),
             )
             for role in Role:
                 standing = self.pair.standing(role, path)

@@ -305,6 +305,22 @@ async def test_a_capture_that_could_not_be_let_go_is_let_go_with_the_next(tmp_pa
 
 
 @in_virtual_time
+async def test_a_drain_waits_until_directory_a_is_attached_again(tmp_path):
+    """A server that ends takes it away first: that the unlock had stopped would be what the next start finds."""
+    async with World(tmp_path) as world:
+        await locked(world)
+        await queued(world, b"1", b"2")
+        await world.lose(Role.A)
+        unlocking = asyncio.create_task(unlock(world))
+        await asyncio.sleep(5)
+        assert not unlocking.done()
+        assert not world.said(EventName.ERROR)
+        world.attach(Role.A)
+        assert await unlocking == 2
+        assert world.a.read(X) == b"2"
+
+
+@in_virtual_time
 async def test_a_replica_that_refuses_to_be_told_is_no_reason_to_end(tmp_path):
     async with World(tmp_path) as world:
         world.a.write(X, b"0")

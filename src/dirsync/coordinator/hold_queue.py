@@ -189,8 +189,12 @@ class HoldQueue:
                 if not self._next:
                     self._is_ending = True
                     return self._applied_count
-                is_as_recorded = await self._try_group()
-            if not is_as_recorded:
+                is_attached = Role.A in self._replicas
+                is_as_recorded = not is_attached or await self._try_group()
+            if not is_attached:
+                # It is attached anew in a moment; or the server ends, and the next start goes on.
+                await asyncio.sleep(RETRY_FIRST_SECONDS)
+            elif not is_as_recorded:
                 await self._capture_surprise()
             if not self._unlocked.is_set():
                 await self._retell(Role.B)

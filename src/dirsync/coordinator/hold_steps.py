@@ -13,7 +13,6 @@ from dirsync.core.holds import Hold, Update
 from dirsync.core.paths import RelPath, ancestors
 from dirsync.core.plan import Action
 from dirsync.core.reports import Applied, Failed, Result, Step, now_standing
-from dirsync.errors import Unreachable
 from dirsync.limits import INLINE_BYTES_MAX
 from dirsync.replica.interface import FullReplica
 
@@ -30,10 +29,9 @@ class HoldSteps:
     async def apply(self, group: Sequence[Update]) -> Sequence[Result]:
         """Apply these, which begin with the head, in order, each where the one before was done; a result for each.
 
-        For fewer, where the content of a later one cannot be read. Raises DirsyncError where nothing can be applied.
+        For fewer, where the content of a later one cannot be read. Directory_a must be attached. Raises DirsyncError
+        where nothing can be applied.
         """
-        if Role.A not in self._replicas:
-            raise Unreachable("server a is not connected")
         replica, head = self._replicas[Role.A], group[0]
         contents: list[bytes | None] = [None]
         if head.size <= INLINE_BYTES_MAX:
