@@ -137,3 +137,22 @@ def test_a_crash_anywhere_leaves_no_read_only_directory_open() -> None:
                 shutil.rmtree(path)
             points += 1
     assert points > 60
+
+
+def test_a_crash_anywhere_leaves_no_new_directory_open_that_is_to_be_read_only(bench: Bench) -> None:
+    intended = Directory(0o555)
+    points, left_open, died = 0, 0, True
+    while died:
+        died = _dies(points, lambda: bench.apply_one(bench.prepare("d", None, intended)))
+        if bench.at("d").exists():
+            left_open += stat.S_IMODE(bench.at("d").stat().st_mode) != 0o555
+            with closing(Root.open(str(bench.directory))) as opened:
+                Unlocking(opened, bench.state)
+            assert stat.S_IMODE(bench.at("d").stat().st_mode) == 0o555
+            bench.at("d").rmdir()
+        with closing(Root.open(str(bench.directory))) as opened:
+            Unlocking(opened, bench.state)
+        assert os.listdir(bench.state / "opened") == []
+        _everything_kept(bench, "d")
+        points += 1
+    assert left_open > 0

@@ -92,7 +92,9 @@ class _Run:
         self._prepared = prepared
         is_few = len(prepared) <= SINGLE_SYNCS_MAX
         self._is_synced_singly = is_few or staging.is_receiving or not has_sync_file_system()
-        self._stepper = Stepper(root, staging, kept, is_ignored, note_names, is_synced=self._is_synced_singly)
+        self._stepper = Stepper(
+            root, staging, kept, is_ignored, note_names, unlocking, is_synced=self._is_synced_singly
+        )
 
     def run(self) -> Batch:
         """Do all of it."""

@@ -7,7 +7,7 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 
 from dirsync.core.entry import PERMISSION_BITS, Directory, Entry, File, Symlink
@@ -24,6 +24,7 @@ from dirsync.disk.removal import IsIgnored, NoteNames, remove_directory
 from dirsync.disk.root import Root, fingerprint_of
 from dirsync.disk.staging import Staged, Staging
 from dirsync.disk.swap import Place, Swapped, Swapper, known_at
+from dirsync.disk.unlocking import Unlocking
 
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
@@ -70,10 +71,12 @@ class Stepper:
         kept: KeptArea,
         is_ignored: IsIgnored,
         note_names: NoteNames,
+        unlocking: Unlocking,
         *,
         is_synced: bool,
     ) -> None:
         self._root = root
+        self._unlocking = unlocking
         self._staging = staging
         self._swapper = Swapper(staging, kept)
         self.kept = self._swapper.kept
@@ -165,11 +168,13 @@ class Stepper:
             assert prepared.staged is not None
             yield prepared.staged
             return
-        staged = self._staging.directory(prepared.action.path)
+        path, mode = prepared.action.path, intended.mode & PERMISSION_BITS
+        staged = self._staging.directory(path)
         try:
             # A directory can only be moved by somebody who may write in it.
-            os.chmod(staged.name, intended.mode & PERMISSION_BITS | stat.S_IRWXU, dir_fd=staged.directory)
-            yield staged
+            os.chmod(staged.name, mode | stat.S_IRWXU, dir_fd=staged.directory)
+            with self._unlocking.placed_open(path, staged.inode, mode) if _is_closed(intended) else nullcontext():
+                yield staged
         finally:
             self._staging.discard(staged)
 
@@ -178,7 +183,7 @@ class Stepper:
         if not isinstance(swapped, Swapped):
             return swapped
         known = swapped.known
-        if isinstance(intended, Directory) and intended.mode & stat.S_IRWXU != stat.S_IRWXU and known is not None:
+        if isinstance(intended, Directory) and _is_closed(intended) and known is not None:
             known = _with_mode(place, intended)
         return Done(intended, known, swapped.kept)
 
@@ -250,6 +255,11 @@ def _still_there(stack: ExitStack, place: Place, seen: Seen) -> Still | None:
     except FileNotFoundError:
         return None
     return still if still.was(seen.fingerprint) else None
+
+
+def _is_closed(directory: Directory) -> bool:
+    """Return whether its owner may not do everything in it."""
+    return directory.mode & stat.S_IRWXU != stat.S_IRWXU
 
 
 def _with_mode(place: Place, intended: Directory) -> Known | None:

@@ -1,15 +1,15 @@
-"""Directories of ours that forbid writing to ourselves, opened up for one step.
+"""Directories of ours that forbid writing to ourselves, open for one step.
 
 A read-only directory (a module cache, `chmod -R a-w`) protects from slips of people and programs, not from being kept
-the same as its counterpart. The root itself is never touched: its bits are nobody's but its owner's. What is opened up
-is noted in the state directory first, so that a start puts back what a crash left open.
+the same as its counterpart. The root itself is never touched: its bits are nobody's but its owner's. What is opened up,
+or put in its place open, is noted in the state directory first, so that a start closes what a crash left open.
 """
 
 import os
 import secrets
 import stat
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from dirsync.core.paths import ROOT, RelPath
@@ -55,6 +55,25 @@ class Unlocking:
                     os.fchmod(fd, mode | stat.S_IRWXU)
                     is_changed = True
             yield is_changed
+
+    @contextmanager
+    def placed_open(self, path: RelPath, inode: int, mode: int) -> Iterator[None]:
+        """Lend the time to put this new directory at `path`, with its owner's rights, and then give it its `mode`.
+
+        Raises OSError.
+        """
+        note = self._note(path, inode, mode)
+        try:
+            yield
+            # It was not put there, or went since, or may not even be opened.
+            with suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+                fd = self._root.open_directory(path)
+                try:
+                    sync_directory(fd)
+                finally:
+                    os.close(fd)
+        finally:
+            note.unlink()
 
     def _note(self, path: RelPath, inode: int, mode: int) -> Path:
         """Write down, durably, what a directory is to be again."""
