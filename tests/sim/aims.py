@@ -10,12 +10,12 @@ from functools import partial
 from itertools import pairwise
 
 from tests.sim.nodes import Node
-from tests.sim.operations import NAMES
+from tests.sim.operations import NAMES, PATCH_BYTES
 from tests.sim.servers import directory_of
 
 IN_PLACE = ("write", "append", "patch")
 """What somebody does to a file that is being read."""
-_MOVING = ("rename", "renameat2")
+MOVING = ("rename", "renameat2")
 _READING = ("pread", "read")
 _OPENED = ("open", "lease", "fsync", "fstat", *_READING)
 LOCK_SECONDS = 0.05
@@ -37,7 +37,7 @@ class Aims:
 
     def before_call(self, side, call, what):
         """Take part in a system call of a server. Returns how many bytes a read gives, where it is to give fewer."""
-        if call in _MOVING:
+        if call in MOVING:
             self._before_move(side, call, what)
         elif call in _OPENED:
             node = self._meant(side, what)
@@ -62,9 +62,11 @@ class Aims:
             if path in NAMES:
                 self.intrude(side, f"the rest of a {call}", IN_PLACE, path)
             return None
-        if len(node.data) > 1 and self._rng.random() < self._world.plan.aimed / 8:
+        # What is written within the tick of the last change is told by no stamp.
+        is_fresh = node.ctime_ns == node.fs.stamp()
+        if len(node.data) > 1 and self._rng.random() < self._world.plan.aimed / (1 if is_fresh else 8):
             self._halved = number
-            return len(node.data) // 2
+            return min(len(node.data) // 2, PATCH_BYTES // 2)
         return None
 
     def _meant(self, side, what):

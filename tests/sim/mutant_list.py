@@ -25,6 +25,10 @@ def _has_intruders(plan):
     return plan.intruders_per_mille > 0 or plan.aimed > 0
 
 
+def _has_aims(plan):
+    return plan.aimed > 0
+
+
 @dataclass(frozen=True, slots=True)
 class Mutant:
     """`old`, which occurs once in the module, becomes `new`. `needs`: no other plan can show it.
@@ -212,6 +216,13 @@ MUTANTS = (
         "and before != target.wishes.quiet:",
         "and target.wishes.quiet is None:",
         also=(("before == target.wishes.quiet\n", "target.wishes.quiet is not None\n"),),
+    ),
+    Mutant(
+        "a young content not read again",
+        "dirsync.disk.probe",
+        "(not is_open_for_writing(fd) and _is_still(fd, reading))",
+        "not is_open_for_writing(fd)",
+        needs=_has_aims,
     ),
     # Locks
     Mutant(

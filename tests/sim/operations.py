@@ -14,6 +14,7 @@ SIZES = (3, 20, 20, 20, 200, 5_000, 70_000, 300_000)
 SYNCED = 0.6
 """How often a program makes durable what it wrote; what is not, a power cut may take, unless a server relied on it."""
 OTHER_WAY = 0.3
+PATCH_BYTES = 20
 """How often a name that is wanted is what something is renamed or copied to, not what is renamed."""
 _CREATE = os.O_WRONLY | os.O_CREAT
 _MODES = (0o644, 0o600, 0o640, 0o444, 0o755)
@@ -62,7 +63,7 @@ class Person:
 
     def _patch(self, name, _):
         """Write into the middle, keeping the length where there is one."""
-        fresh = self._fresh(20)
+        fresh = self._fresh(PATCH_BYTES)
         yield from self._written(name, 0, fresh)
 
     def _save(self, name, _):

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 from dirsync.core.paths import RelPath
 from dirsync.disk.kept import path_hash
-from tests.sim.aims import Aims
+from tests.sim.aims import MOVING, Aims
 from tests.sim.nodes import Node
 
 WRITING = ("write", "pwrite", "copy_file_range", "sendfile")
 MAKING = ("open", "mkdir", "symlink", "link")
 SYNCING = ("fsync", "fdatasync", "syncfs")
 RECEIVED = re.compile(b"[0-9a-f]{64}")
-STEPS = (*SYNCING, "rename", "renameat2")
+STEPS = (*SYNCING, *MOVING)
 
 
 @dataclass(slots=True)
@@ -36,6 +36,7 @@ class Calls:
         self.count = {"a": 0, "b": 0}
         self.doom = {}
         self._steps = {"a": 0, "b": 0}
+        self._has_moved = {"a": False, "b": False}
         self._fatal = {}
         self.troubles = {"a": [], "b": []}
         self.intruders_per_mille = 0
@@ -65,6 +66,9 @@ class Calls:
         self.count[side] += 1
         if side == "a":
             self._world.locks.check()
+        if self._has_moved[side]:
+            self._world.torn.look()
+        self._has_moved[side] = call in MOVING
         if self.doom:
             self._perhaps_die(side, call, what)
             self._steps[side] += call in STEPS  # after the look: it dies at the call that follows the step
