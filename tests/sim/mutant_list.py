@@ -161,11 +161,13 @@ MUTANTS = (
     Mutant(
         "nothing put back",
         "dirsync.disk.swap",
-        "        try:\n            syscalls.rename_exchange(*aside, *place)\n        except FileNotFoundError:\n"
-        "            # Removed meanwhile",
-        "        return\n"
-        "        try:\n            syscalls.rename_exchange(*aside, *place)\n        except FileNotFoundError:\n"
-        "            # Removed meanwhile",
+        "            try:\n                syscalls.rename_exchange(*aside, *place)\n"
+        "            except FileNotFoundError:\n"
+        "                # Removed meanwhile",
+        "            return\n"
+        "            try:\n                syscalls.rename_exchange(*aside, *place)\n"
+        "            except FileNotFoundError:\n"
+        "                # Removed meanwhile",
     ),
     Mutant(
         "replaced files not kept",
