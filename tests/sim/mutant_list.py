@@ -161,11 +161,11 @@ MUTANTS = (
     Mutant(
         "nothing put back",
         "dirsync.disk.swap",
-        "            try:\n                syscalls.rename_exchange(*aside, *place)\n"
+        "            try:\n                self._exchange(aside, place, path)\n"
         "            except FileNotFoundError:\n"
         "                # Removed meanwhile",
         "            return\n"
-        "            try:\n                syscalls.rename_exchange(*aside, *place)\n"
+        "            try:\n                self._exchange(aside, place, path)\n"
         "            except FileNotFoundError:\n"
         "                # Removed meanwhile",
     ),

@@ -89,7 +89,7 @@ class Swapper:
                 ours = fingerprint_of(lstat_at(staged.directory, staged.name))
                 aside = (staged.directory, self._staging.expose(staged))
                 try:
-                    syscalls.rename_exchange(*aside, *place)
+                    self._exchange(aside, place, path)
                 except FileNotFoundError:
                     return Refused(observe(*place, known))
                 except PermissionError:
@@ -150,6 +150,16 @@ class Swapper:
         with suppress(FileExistsError):
             syscalls.rename_noreplace(*target, *source)
 
+    def _exchange(self, aside: Place, place: Place, path: RelPath) -> None:
+        try:
+            syscalls.rename_exchange(*aside, *place)
+        except OSError:
+            beside = aside[1] + syscalls.BESIDE
+            with suppress(FileNotFoundError):
+                lstat_at(aside[0], beside)
+                self.stuck[beside] = path
+            raise
+
     def _keep(self, place: Place, path: RelPath, expected: Entry, why: Why) -> Kept:
         file, entry = self._area.keep(*place, path, expected)
         self.kept.append(kept := Kept(file, entry, path, why))
@@ -159,7 +169,7 @@ class Swapper:
         """Exchange again. What comes out must be ours; otherwise it is newer than what went back and stays instead."""
         with self._stuck_on_failure(aside, path):
             try:
-                syscalls.rename_exchange(*aside, *place)
+                self._exchange(aside, place, path)
             except FileNotFoundError:
                 # Removed meanwhile: the surprise goes back to where its owner last saw it.
                 self._give_back(aside, place, path)
@@ -167,7 +177,7 @@ class Swapper:
             if is_same(lstat_at(*aside), ours):
                 return
             try:
-                syscalls.rename_exchange(*aside, *place)
+                self._exchange(aside, place, path)
             except FileNotFoundError:
                 # What went back is gone again: so the newer one is all there is.
                 self._give_back(aside, place, path)

@@ -148,6 +148,10 @@ def _renameat2(source: int, source_name: bytes, target: int, target_name: bytes,
     return False
 
 
+BESIDE = b".aside"
+"""Ends the name beside the first one at which an exchange of several steps may leave what stood at the second."""
+
+
 def rename_noreplace(source: int, source_name: bytes, target: int, target_name: bytes) -> None:
     """Rename between two directories. Raises FileExistsError where something stands at the target.
 
@@ -172,12 +176,13 @@ def rename_exchange(one: int, one_name: bytes, two: int, two_name: bytes) -> Non
     """Exchange what stands at the two names. Raises FileNotFoundError where one is missing.
 
     Without RENAME_EXCHANGE the second name is never empty where hard links exist and neither is a directory; what it
-    held is first linked beside the first name, so no content is lost whenever this is interrupted. What somebody puts
-    at the second name between that link and the replacement is lost: there is no call that could tell.
+    held is first linked beside the first name (`BESIDE`), so no content is lost whenever this is interrupted or fails.
+    What somebody puts at the second name between that link and the replacement is lost: there is no call that could
+    tell.
     """
     if _renameat2(one, one_name, two, two_name, _RENAME_EXCHANGE):
         return
-    aside = one_name + b".aside"
+    aside = one_name + BESIDE
     is_linked = not _is_directory(one, one_name) and _linked(two, two_name, one, aside)
     if not is_linked:
         os.rename(two_name, aside, src_dir_fd=two, dst_dir_fd=one)
