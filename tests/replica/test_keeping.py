@@ -508,3 +508,30 @@ async def test_the_row_of_what_is_stuck_outlives_the_file_until_it_is_kept(tmp_p
         await ground.replica._writer.save()
         with ground.replica._site.database.transaction() as connection:
             assert [path for path, *_ in index_rows.load(connection)] == [b"a"]
+
+
+async def test_what_an_exchange_of_several_steps_could_not_put_back_is_kept_soon(tmp_path, monkeypatch):
+    """As on a platform without an atomic exchange: what stood there was linked beside what takes its place."""
+
+    def failing(call):
+        def fail_beside(source, *args, **options):
+            if os.fsencode(source).endswith(syscalls.BESIDE):
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            return call(source, *args, **options)
+
+        return fail_beside
+
+    async with local_ground(tmp_path) as ground:
+        await ground.replica.apply([add("a", b"old")])
+        with monkeypatch.context() as broken:
+            broken.setattr(syscalls, "_renameat2", lambda *_: False)
+            broken.setattr(os, "rename", failing(os.rename))
+            broken.setattr(os, "replace", failing(os.replace))
+            (result,) = await ground.replica.apply([Step(Action(rel("a"), a_file(b"old"), a_file(b"new")), b"new")])
+        assert isinstance(result, Failed)
+        os.unlink(ground.path("a"))
+        await ground.drain()
+        while not (versions := await ground.replica.history(rel("a"))):
+            await asyncio.sleep(0.05)
+        assert [version.entry.digest for version in versions] == [a_file(b"old").digest]
+        assert os.listdir(ground.state / "staging") == []
