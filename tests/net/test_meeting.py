@@ -110,7 +110,7 @@ async def test_another_major_version_is_denied_in_one_line(credential, major, wh
 
 async def test_a_later_minor_version_with_more_to_say_is_welcome(credential):
     """It knows capabilities that nobody here knows, and its hello has a field more than ours."""
-    later = Hello(1, 7, "control", replica_id=b"a", capabilities=("teleport", "rewind"), root=(1, 2))
+    later = Hello(1, 7, "control", replica_id=b"a", capabilities=("teleport", "rewind"), root=(1, 2), attempt=3)
     async with open_house(credential) as house:
         link = await dial_module._connect("127.0.0.1", house.listener.port, credential)
         kind, (number, (body, fields)) = msgpack.unpackb(encode(Request(0, later)))
