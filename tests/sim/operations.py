@@ -14,8 +14,8 @@ SIZES = (3, 20, 20, 20, 200, 5_000, 70_000, 300_000)
 SYNCED = 0.6
 """How often a program makes durable what it wrote; what is not, a power cut may take, unless a server relied on it."""
 OTHER_WAY = 0.3
-PATCH_BYTES = 20
 """How often a name that is wanted is what something is renamed or copied to, not what is renamed."""
+PATCH_BYTES = 20
 _CREATE = os.O_WRONLY | os.O_CREAT
 _MODES = (0o644, 0o600, 0o640, 0o444, 0o755)
 _NS = 1_000_000_000

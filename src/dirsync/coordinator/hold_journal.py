@@ -110,7 +110,8 @@ class HoldJournal:
         try:
             number = await asyncio.to_thread(self._enqueue, hold.path, origin, entry, kind, file, received_ns, seen)
         except StateError:
-            self._doubtful += [] if file is None else [file]
+            if file is not None:
+                self._doubtful.append(file)
             raise
         update = Update(number, origin, entry, kind, file, received_ns)
         self._bytes += update.held_size

@@ -24,7 +24,7 @@ from dirsync.disk.removal import IsIgnored, NoteNames, remove_directory
 from dirsync.disk.root import Root, fingerprint_of
 from dirsync.disk.staging import Staged, Staging
 from dirsync.disk.swap import Place, Swapped, Swapper, known_at
-from dirsync.disk.unlocking import Unlocking
+from dirsync.disk.unlocking import Unlocking, is_closed
 
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
@@ -173,7 +173,7 @@ class Stepper:
         try:
             # A directory can only be moved by somebody who may write in it.
             os.chmod(staged.name, mode | stat.S_IRWXU, dir_fd=staged.directory)
-            with self._unlocking.placed_open(path, staged.inode, mode) if _is_closed(intended) else nullcontext():
+            with self._unlocking.placed_open(path, staged.inode, mode) if is_closed(mode) else nullcontext():
                 yield staged
         finally:
             self._staging.discard(staged)
@@ -183,7 +183,7 @@ class Stepper:
         if not isinstance(swapped, Swapped):
             return swapped
         known = swapped.known
-        if isinstance(intended, Directory) and _is_closed(intended) and known is not None:
+        if isinstance(intended, Directory) and is_closed(intended.mode) and known is not None:
             known = _with_mode(place, intended)
         return Done(intended, known, swapped.kept)
 
@@ -255,11 +255,6 @@ def _still_there(stack: ExitStack, place: Place, seen: Seen) -> Still | None:
     except FileNotFoundError:
         return None
     return still if still.was(seen.fingerprint) else None
-
-
-def _is_closed(directory: Directory) -> bool:
-    """Return whether its owner may not do everything in it."""
-    return directory.mode & stat.S_IRWXU != stat.S_IRWXU
 
 
 def _with_mode(place: Place, intended: Directory) -> Known | None:

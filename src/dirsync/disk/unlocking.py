@@ -49,7 +49,7 @@ class Unlocking:
                 stack.callback(os.close, fd)
                 status = os.fstat(fd)
                 mode = stat.S_IMODE(status.st_mode)
-                if _is_ours(status) and mode & stat.S_IRWXU != stat.S_IRWXU:
+                if _is_ours(status) and is_closed(mode):
                     note = self._note(path, status.st_ino, mode)
                     stack.callback(_close_up, fd, mode, note)
                     os.fchmod(fd, mode | stat.S_IRWXU)
@@ -106,6 +106,11 @@ class Unlocking:
             finally:
                 os.close(fd)
         note.unlink()
+
+
+def is_closed(mode: int) -> bool:
+    """Return whether the owner of a directory with these bits may not do everything in it."""
+    return mode & stat.S_IRWXU != stat.S_IRWXU
 
 
 def _close_up(fd: int, mode: int, note: Path) -> None:

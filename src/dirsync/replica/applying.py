@@ -6,7 +6,6 @@ done. So what comes back as a hint is already known, and nothing is echoed. Whic
 
 import asyncio
 import os
-import stat
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -21,6 +20,7 @@ from dirsync.disk.probe import O_READ, lstat_at
 from dirsync.disk.reasons import reason_of
 from dirsync.disk.root import Parents
 from dirsync.disk.staging import Staged, Staging
+from dirsync.disk.unlocking import is_closed
 from dirsync.errors import DirsyncError, DiskError, RootLost, StateError
 from dirsync.limits import INLINE_BYTES_MAX
 from dirsync.replica.keeping import Versions
@@ -295,7 +295,7 @@ def _is_at_hand(step: Step) -> bool:
 
 
 def _is_read_only(entry: Entry | None) -> bool:
-    return isinstance(entry, Directory) and entry.mode & stat.S_IRWXU != stat.S_IRWXU
+    return isinstance(entry, Directory) and is_closed(entry.mode)
 
 
 def _has_content(expected: Entry | None, intended: File) -> bool:
