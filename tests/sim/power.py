@@ -18,7 +18,10 @@ WRITTEN_SECONDS = 35
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a boot finds changed: contents that people wrote and are gone, and contents that were not there before."""
+    """What a boot finds changed: contents that were not there before, and contents that people wrote and are gone.
+
+    The latter also where a file that the product wrote still holds them: that it keeps such a copy is not certain.
+    """
 
     lost: frozenset[bytes]
     made: frozenset[bytes]
@@ -37,8 +40,8 @@ def power_cut(machine, rng):
     for fs in machine.file_systems:
         _cut(fs, rng, machine.now() - WRITTEN_SECONDS * 1_000_000_000)
     after = _contents(machine)
-    lost = frozenset(content for content, is_persons in before.items() if is_persons and content not in after)
-    return Found(lost, frozenset(after.keys() - before.keys()))
+    lost = {content for content, is_persons in before.items() if is_persons and not after.get(content)}
+    return Found(frozenset(lost), frozenset(after.keys() - before.keys()))
 
 
 def _contents(machine):

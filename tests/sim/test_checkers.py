@@ -194,6 +194,7 @@ def test_only_what_was_never_recorded_may_go_with_the_power(stage, is_recorded):
     if is_recorded:
         stage.keeps("a", content, Why.DELETED)
     world.before_power_cut(server)
+    remove_below(world.root("a"))
     world.after_power_cut(server, Found(frozenset({content}), frozenset()))
     assert bool(world.ledger.values[content].excuse) is not is_recorded
 

@@ -207,6 +207,23 @@ def test_who_keeps_the_books_is_told_what_people_lost(clock):
     assert found == {frozenset(), frozenset({b"1"})}
 
 
+def test_people_lose_also_what_only_a_copy_of_the_product_still_holds(clock):
+    found = set()
+    for seed in SEEDS:
+        disk = SimDisk(clock)
+        machine = disk.machine("a")
+        person = Person(disk, b"/sim/a", random.Random(seed))
+        with machine.process("server").running():
+            person.write(b"copy", b"1")
+        machine.file_systems[0].sync()
+        person.write(b"f", b"1")
+        lost = power_cut(machine, random.Random(seed)).lost
+        assert person.read(b"copy") == b"1"
+        assert lost == (frozenset() if person.read(b"f") == b"1" else {b"1"})
+        found.add(lost)
+    assert len(found) == 2
+
+
 def test_what_was_killed_or_cut_off_has_nothing_open(disk, machine):
     system = SimOS(disk, random.Random(1))
     one, two = machine.process("one"), machine.process("two")

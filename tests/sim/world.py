@@ -220,8 +220,8 @@ class World:
 
     def after_power_cut(self, server, found):
         """What people had not synced may be gone, and what they were writing stands there as far as they had come."""
-        copies = self._copies(server.name) - set(self._views[server.name].contents.values())
-        for content in (found.lost | copies) - self._recorded:
+        standing = set(self._views[server.name].contents.values())
+        for content in (found.lost | self._copies(server.name)) - standing - self._recorded:
             self.ledger.excuse(content, f"not synced before the power cut of {server.name}")
         self.ledger.broken_off.update(self._views[server.name].contents.values())
         before, after = self._before_cut, self._views[server.name].contents
