@@ -80,12 +80,12 @@ def test_a_start_is_said_in_order(pair: Pair) -> None:
     put(pair.b / "z", "1")
     pair.start("b", "a")
     a, b = pair.server_a, pair.server_b
-    assert names(a) == ["ready", "connected", "reconciling", "synced", "synced", "synced", "synced", "in_sync"]
-    assert names(b) == ["ready", "connected"]
+    # On a busy machine they can have met, and B can be compared, before A has read its own directory.
+    assert sorted(names(a)[:2]) == sorted(names(b)) == ["connected", "ready"]
+    assert names(a)[2:] == ["reconciling", "synced", "synced", "synced", "synced", "in_sync"]
     ready = a.events("ready")[0]
     assert (ready["directory"], ready["files"]) == (str(pair.a), 2)
     assert b.events("ready")[0]["files"] == 1
-    # What is known by then: on a busy machine B can be compared before A has read its own directory.
     assert a.events("reconciling")[0]["files"] in (0, 1, 2)
     assert a.events("in_sync")[0]["files"] == 3
     check_forms(a, b)
