@@ -38,6 +38,8 @@ STRANGERS_MAX = 150
 
 READY_SECONDS = 2.0
 """How long a server that starts waits for its first look at everything before it says that it is ready."""
+INVENTORY_SECONDS = 5.0
+"""How long an inventory waits for what is still to be read; beyond it goes without, and the rest follows as reports."""
 LISTING_SECONDS = 2.0
 """How long a listing waits for B."""
 HOLD_TOLD_SECONDS = 1.0
@@ -59,7 +61,7 @@ UNSETTLED_NOTICE_SECONDS = 2.0
 """When a file that waits for its writer is announced."""
 RACY_NANOSECONDS = 20_000_000
 """A stat this close to the last change proves nothing (kernel ticks are up to 10 ms): the content decides."""
-WRITTEN_OUT_NANOSECONDS = 60_000_000_000
+WRITTEN_OUT_SECONDS = 60
 """What was written so long ago is on the disk even if nobody synced it (Linux begins after 30 s, and looks every 5)."""
 
 SCAN_INTERVAL_SECONDS = 4.0

@@ -19,7 +19,7 @@ from tests.support.fake_replica import Standing, digest_of
 from tests.support.trees import at, base_trees, disturbed, edits
 from tests.support.virtual_time import in_virtual_time, run
 
-X, Y, D = at("x"), at("y"), at("d")
+X, Y, Z, D = at("x"), at("y"), at("z"), at("d")
 CONTENTS = {digest_of(content): content for content in (b"content %d" % number for number in range(7))}
 
 
@@ -94,6 +94,33 @@ async def test_what_was_deleted_while_nobody_watched_is_deleted(tmp_path):
         world.b.write(X, b"x")
         await world.start()
         assert world.a.tree() == world.b.tree() == {}
+
+
+@in_virtual_time
+@pytest.mark.parametrize("reader", Role)
+async def test_what_was_not_read_yet_waits_and_everything_else_goes_on(tmp_path, reader):
+    async with World(tmp_path) as world:
+        slow, quick = world.replicas[reader], world.replicas[reader.other]
+        for path in (X, Y, Z):
+            slow.write(path, b"old")
+        await world.start()
+        for role in Role:
+            await world.detach(role)
+        slow.remove(Y)
+        slow.unread = {X, Y}
+        quick.write(X, b"newer")
+        quick.remove(Z)
+        quick.write(at("w"), b"new")
+        for role in Role:
+            world.attach(role)
+        await world.until(lambda: slow.tree().keys() == {X, at("w")})
+        assert (slow.read(X), quick.tree().keys()) == (b"old", {X, Y, at("w")})
+        assert not world.coordinator.is_in_sync
+        slow.read_rest()
+        await world.settle()
+        assert slow.tree() == quick.tree()
+        assert quick.tree().keys() == {X, at("w")}
+        assert quick.read(X) == b"newer"
 
 
 @in_virtual_time

@@ -8,7 +8,7 @@ from dirsync.core.tree import Tree
 from dirsync.limits import PENDING_INLINE_BYTES_MAX, RETRY_FIRST_SECONDS, RETRY_MAX_SECONDS
 from tests.support.trees import at, directory, file
 
-X, D = at("x"), at("d")
+X, Y, D = at("x"), at("y"), at("d")
 
 
 class Known:
@@ -92,13 +92,28 @@ def test_a_frozen_path_advances_no_base():
     assert ground.recorded == []
 
 
-def test_what_was_left_is_planned_again_when_anything_is_observed_or_ends(ground):
-    for happen in (lambda: ground.pair.observe(Role.A, D, directory(), 1), lambda: ground.pair.end([])):
-        ground.pair.dirty.clear()
-        ground.pair.leave(X)
-        assert X not in ground.pair.dirty
-        happen()
-        assert X in ground.pair.dirty
+@pytest.mark.parametrize(
+    "happen",
+    [
+        lambda pair: pair.observe(Role.A, D, directory(), 1),
+        lambda pair: pair.observe(Role.B, D, directory(0o700), 1),
+        lambda pair: pair.end([D]),
+        lambda pair: pair.retry(D),
+    ],
+)
+def test_what_was_left_is_planned_again_when_something_becomes_of_what_is_in_its_way(ground, happen):
+    pair = ground.pair
+    for role in Role:
+        pair.observe(role, D, directory(0o700 if role is Role.A else 0o755), 1)
+    pair.observe(Role.A, X, file("x"), 1)
+    pair.begin([D, Y])
+    pair.leave(X, D)
+    pair.dirty.clear()
+    pair.observe(Role.A, Y, file("y"), 1)
+    pair.end([Y])
+    assert X not in pair.dirty
+    happen(pair)
+    assert X in pair.dirty
 
 
 def test_a_directory_is_planned_again_when_something_in_it_changes(ground):

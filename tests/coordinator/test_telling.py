@@ -78,6 +78,24 @@ async def test_what_was_given_before_server_a_was_killed_is_not_brought_back(tmp
 
 @in_virtual_time
 @pytest.mark.parametrize("source", Role)
+async def test_what_was_given_before_server_a_was_killed_is_not_brought_back_where_it_is_read_late(tmp_path, source):
+    async with World(tmp_path) as world:
+        await world.start()
+        giver, target = world.replicas[source], world.replicas[source.other]
+        await give_and_be_killed(world, target, lambda: giver.write(X, b"journal"))
+    giver.remove(X)
+    target.unread = {X}
+    async with after(world, tmp_path) as again:
+        for role in Role:
+            again.attach(role)
+        await again.until(lambda: again.coordinator.ready == set(Role))
+        target.read_rest()
+        await again.settle()
+        assert again.a.tree() == again.b.tree() == {}
+
+
+@in_virtual_time
+@pytest.mark.parametrize("source", Role)
 async def test_what_was_put_back_after_its_deletion_was_given_stays(tmp_path, source):
     """Moved away and back again, with Server A killed in between."""
     async with World(tmp_path) as world:

@@ -10,7 +10,7 @@ from unittest.mock import patch
 
 from dirsync.coordinator.loop import Coordinator
 from dirsync.net import dial, listen, shortway
-from dirsync.replica import saving, threads, watching
+from dirsync.replica import local, saving, threads, watching
 from dirsync.run import identity
 from dirsync.store import database
 from tests.sim.databases import SimSqlite
@@ -21,16 +21,17 @@ from tests.sim.processes import current
 
 
 @contextmanager
-def rigged(network, watcher, before_statement, waited):
+def rigged(network, watcher, before_statement, waited, inventory_seconds):
     """Have the product dial and listen on `network`, watch with `watcher`, and do its jobs in the loop.
 
-    `waited` is told when a wait has ended, at Server A, and when it began.
+    `waited` is told when a wait has ended, at Server A, and when it began. An inventory waits for `inventory_seconds`.
     """
     with ExitStack() as undo:
         for module, name, stand_in in (
             (dial, "_connect", connect_on(network)),
             (listen, "Listener", listener_class(network)),
             (shortway, "is_possible", lambda _: False),
+            (local, "INVENTORY_SECONDS", inventory_seconds),
             (threads, "ThreadPoolExecutor", SimPool),
             (watching, "Watcher", watcher),
             (database, "sqlite3", SimSqlite(before_statement)),

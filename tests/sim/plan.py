@@ -86,6 +86,7 @@ class Plan:
     aimed: float
     watch: WatchFaults
     locks_max_bytes: int
+    inventory_seconds: float
     clock_offset_seconds: float
     disk: DiskKind
 
@@ -113,6 +114,7 @@ def make_plan(seed, *, has_faults=True):
         aimed=aimed,
         watch=_watch_faults(rng),
         locks_max_bytes=rng.choice((1 << 40, 1 << 40, 1 << 40, 100_000)),
+        inventory_seconds=random.Random(f"{seed} inventory").choice((5.0, 0.0001, 0.0001)),
         clock_offset_seconds=rng.choice((0.0, 0.0, 0.0, 3.0, -3600.0)),
         disk=_disk_kind(random.Random(f"{seed} disk"), has_intruders=intruders_per_mille > 0 or aimed > 0),
     )

@@ -122,13 +122,13 @@ def test_a_collector_that_was_off_stays_off() -> None:
         gc.enable()
 
 
-def test_after_a_doubt_no_stat_proves_what_changed_last(database: Database) -> None:
+def test_after_a_doubt_no_stat_proves_what_changed_later(database: Database) -> None:
     def known(ctime_ns: int, looked_ns: int) -> Known:
         return Known(FILE, Fingerprint(1, 2, 3, ctime_ns, 0o100644), looked_ns)
 
     old, late, newest, far = known(99, 500), known(101, 200), known(900, 1_000), known(2**70, 3)
     with database.transaction() as connection:
         index_rows.save(connection, zip(map(RelPath, (b"a", b"b", b"c", b"d")), (old, late, newest, far), strict=True))
-        index_rows.doubt_recent(connection, 900)
+        index_rows.doubt_after(connection, 100)
         looked = {path: known.looked_ns for path, known in index_rows.load(connection)}
     assert looked == {b"a": 500, b"b": 0, b"c": 0, b"d": 0}

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from blake3 import blake3
 
-from dirsync.core.entry import Directory, File, Role, Symlink, same_content
+from dirsync.core.entry import Directory, File, Problem, Role, Symlink, same_content
 from dirsync.core.paths import ancestors, is_below, is_between
 from dirsync.core.reports import (
     Applied,
@@ -46,7 +46,10 @@ ABSENT = Standing(None)
 
 
 class FakeReplica:
-    """One tree in memory. `lose_root` and `find_root` play a root that vanishes and comes back."""
+    """One tree in memory. `lose_root` and `find_root` play a root that vanishes and comes back.
+
+    Paths in `unread` are not in an inventory yet; `read_rest` tells them.
+    """
 
     def __init__(self, role=Role.B):
         self._role = role
@@ -63,6 +66,7 @@ class FakeReplica:
         self._clock_ns = 1_700_000_000_000_000_000
         self._is_lost = False
         self.applying = None
+        self.unread = set()
         self.supply_bytes = 1000
 
     @property
@@ -106,6 +110,12 @@ class FakeReplica:
         self._is_lost = False
         self._report(Back(is_new))
 
+    def read_rest(self):
+        """Report what the inventory did not have."""
+        for path in sorted(self.unread):
+            self._report(Change(path, self._at(path).entry))
+        self.unread.clear()
+
     # Replica.
 
     async def reports(self):
@@ -119,7 +129,8 @@ class FakeReplica:
     async def snapshot(self, believed=()):
         self._check_root()
         self._reports.clear()
-        rows = [(path, standing.entry) for path, standing in self._tree.items()]
+        rows = [(path, standing.entry) for path, standing in self._tree.items() if path not in self.unread]
+        rows += [(path, Problem("it has not been read yet")) for path in sorted(self.unread)]
         for start in range(0, len(rows), ROWS_PER_BATCH):
             yield rows[start : start + ROWS_PER_BATCH]
         self._taken = 0

@@ -140,7 +140,7 @@ class HoldIntake:
             elif not self._is_superseded(taken):
                 await self._persist(partial(self._take_in, taken))
             # With nothing on its way any more, A's own edit may pass.
-            self._pair.dirty.add(self._hold.path)
+            self._pair.replan(self._hold.path)
             self._wake()
 
     def _put_own_first(self) -> None:

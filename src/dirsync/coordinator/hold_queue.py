@@ -165,7 +165,7 @@ class HoldQueue:
                 await self._record_stop()
         if was_draining:
             # Where nothing is left of the queue, what A holds beyond it may pass from now on.
-            self._pair.dirty.add(self.hold.path)
+            self._pair.replan(self.hold.path)
             self._wake()
             await self._retell(Role.B)
         return True

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import assert_never
 
 from dirsync.coordinator.actions import is_content_needed, is_independent, paths_of, shall_be
+from dirsync.coordinator.batches import Batches
 from dirsync.coordinator.bringing import Content, bring
 from dirsync.coordinator.conflicts import Conflicts
 from dirsync.coordinator.pair import Pair, Trouble
@@ -60,7 +61,7 @@ class Lane:
         self._wake = wake
         self._target: FullReplica | None = None
         self._source: FullReplica | None = None
-        self._batches: asyncio.Queue[list[Action]] = asyncio.Queue()
+        self._batches = Batches()
         self._transfers = Transfers(self._bring, self._brought)
         self._content_wanted: set[RelPath] = set()
         # Where the source held what shall be when it was planned: once it is applied, both have held it.
@@ -79,8 +80,7 @@ class Lane:
         self._ages = ReportAges()
         self._shared.clear()
         self._end(*self._transfers.drop())
-        while not self._batches.empty():
-            self._end(*self._batches.get_nowait())
+        self._end(*self._batches.drop())
         self._content_wanted.clear()
 
     def add(self, actions: list[Action]) -> None:
@@ -96,12 +96,12 @@ class Lane:
             # As it is weighed where it is sent: what is cut there again is synced in two parts.
             weight = weight_of_action(action) + (size_of(action.intended) if is_content_needed(action) else 0)
             if batch and (len(batch) >= BATCH_ACTIONS_MAX or size + weight > BATCH_BYTES_MAX):
-                self._batches.put_nowait(batch)
+                self._batches.put(batch)
                 batch, size = [], 0
             batch.append(action)
             size += weight
         if batch:
-            self._batches.put_nowait(batch)
+            self._batches.put(batch)
 
     def is_news(self, path: RelPath, serial: int) -> bool:
         """Take note of a report of the target; return whether it is later than the last apply of the path."""
@@ -213,7 +213,7 @@ class Lane:
     def _brought(self, action: Action, is_here: bool, error: DirsyncError | None) -> None:
         """Hand the action to the lane, or let go of it; one whose lane was closed meanwhile does not come here."""
         if is_here:
-            self._batches.put_nowait([action])
+            self._batches.put([action])
             return
         if error is not None:
             self._fall(action, error)

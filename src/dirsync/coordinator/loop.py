@@ -23,7 +23,7 @@ from dirsync.coordinator.telling import Telling
 from dirsync.core.entry import Entry, Role
 from dirsync.core.events import Emit, EventName
 from dirsync.core.paths import RelPath
-from dirsync.core.plan import Reason, plan
+from dirsync.core.plan import plan
 from dirsync.core.reports import DROPPED, Back, Change, Look, Lost, Report, without_superseded
 from dirsync.errors import DirsyncError, RootLost
 from dirsync.limits import BATCH_ACTIONS_MAX
@@ -212,7 +212,7 @@ class Coordinator:
             self._telling.compared()
             self.lanes[Role.A].open(self.replicas[Role.A], self.replicas[Role.B])
             self.lanes[Role.B].open(self.replicas[Role.B], self.replicas[Role.A])
-            self.pair.dirty |= self.pair.views.open_paths
+            self.pair.plan_all()
         self._generation += 1
         self.wake()
 
@@ -274,9 +274,8 @@ class Coordinator:
         planned = plan(views, filter(views.is_open, dirty), self._may_act, lambda path: not self.holds.is_free(path))
         for path, entry in planned.agreed:
             self.pair.agree(path, entry)
-        for path, reason in planned.left.items():
-            if reason in (Reason.PARENT, Reason.CHILDREN):
-                self.pair.leave(path)
+        for path, hindrance in planned.hindered.items():
+            self.pair.leave(path, hindrance)
         for role in Role:
             self.lanes[role].add(planned.actions[role])
 

@@ -49,7 +49,7 @@ class Pair:
         self._inline_bytes = 0
         self._detected: dict[RelPath, float] = {}
         self._busy: Counter[RelPath] = Counter()
-        self._left: set[RelPath] = set()
+        self._left: dict[RelPath, set[RelPath]] = {}  # by what is in their way
         self._unanswered: dict[tuple[Role, RelPath], Entry | None] = {}
         self._digests: dict[Digest, int] = {}
         self.files = 0
@@ -68,7 +68,7 @@ class Pair:
         for path in old.paths():
             for role in Role:
                 self.views.observe(role, path, old.get(role, path))
-        self.dirty |= self.views.open_paths
+        self.plan_all()
 
     def observe(self, role: Role, path: RelPath, found: Observed, at_seconds: float) -> None:
         """Take note of what stood at `path` at that (monotonic) time.
@@ -89,13 +89,10 @@ class Pair:
         else:
             views.observe(role, path, found)
             if views.is_open(path):
-                self.dirty.add(path)
+                self.replan(path)
                 self._detected.setdefault(path, at_seconds)
             else:
                 self._settled(path)
-        if self._left:
-            # What hindered them may be gone now, and nothing else would say so.
-            self._take_up_left()
         above = parent(path)
         if above and views.is_open(above):
             self.dirty.add(above)
@@ -148,15 +145,14 @@ class Pair:
     def compared(self) -> None:
         """Everything that both replicas hold has been observed: what hindered before is tried anew."""
         self.troubles.clear()
-        self._unanswered.clear()
+        unread = [key for key in self._unanswered if isinstance(self.views.get(*key), Problem)]
+        self._unanswered = {key: self._unanswered[key] for key in unread}
 
     def _take_answer(self, role: Role, path: RelPath, found: Observed) -> None:
+        if isinstance(found, Problem):
+            return  # what stands there is told later
         key = (role, path)
-        if (
-            key in self._unanswered
-            and self._unanswered.pop(key) == found
-            and not isinstance(found, Untracked | Problem)
-        ):
+        if key in self._unanswered and self._unanswered.pop(key) == found and not isinstance(found, Untracked):
             self.agree(path, found)
 
     def forget(self, role: Role) -> None:
@@ -167,6 +163,7 @@ class Pair:
             self._settled(path)
 
     def _settled(self, path: RelPath) -> None:
+        self.replan(path)
         self.troubles.pop(path, None)
         self._detected.pop(path, None)
         if self._inline:
@@ -224,13 +221,8 @@ class Pair:
             self._busy[path] -= 1
             if not self._busy[path]:
                 del self._busy[path]
-            if self.views.is_open(path) and not self.is_waiting(path):
-                self.dirty.add(path)
-        self._take_up_left()
-
-    def _take_up_left(self) -> None:
-        self.dirty |= self._left
-        self._left = set()
+            if not self.is_waiting(path):
+                self.replan(path)
 
     def is_waiting(self, path: RelPath) -> bool:
         """Return whether `path` failed, and its next try is not due yet."""
@@ -238,17 +230,26 @@ class Pair:
         return trouble is not None and trouble.is_waiting
 
     def retry(self, path: RelPath) -> None:
-        """Have `path` planned again now, after its failure, together with what was left because of it."""
+        """Have `path` planned again now, after its failure."""
         trouble = self.troubles.get(path)
         if trouble is not None:
             trouble.is_waiting = False
+        self.replan(path)
+
+    def replan(self, path: RelPath) -> None:
+        """Something became of `path`: it is planned again if it is open, and so is what was left because of it."""
         if self.views.is_open(path):
             self.dirty.add(path)
-        self._take_up_left()
+        self.dirty |= self._left.pop(path, frozenset())
 
-    def leave(self, path: RelPath) -> None:
-        """Set `path` aside until some work has ended."""
-        self._left.add(path)
+    def plan_all(self) -> None:
+        """Have everything planned again that is open."""
+        self.dirty |= self.views.open_paths
+        self._left.clear()
+
+    def leave(self, path: RelPath, hindrance: RelPath) -> None:
+        """Set `path` aside until something becomes of what is in its way."""
+        self._left.setdefault(hindrance, set()).add(path)
 
     def note_trouble(self, path: RelPath, reason: str, is_announced: bool) -> Trouble:
         """Note that `path` failed; each failure in a row doubles the time to the next try."""

@@ -40,11 +40,20 @@ class Reason(Enum):
 
 @dataclass(slots=True)
 class Plan:
-    """Actions per replica in the order of their application; agreed entries to record; paths left, and why."""
+    """Actions per replica in the order of their application; agreed entries to record; paths left, and why.
+
+    `hindered` has the path in the way of each that is left for a reason of the tree: nothing changes before that does.
+    """
 
     actions: dict[Role, list[Action]] = field(default_factory=lambda: {Role.A: [], Role.B: []})
     agreed: list[tuple[RelPath, Entry | None]] = field(default_factory=list)
     left: dict[RelPath, Reason] = field(default_factory=dict)
+    hindered: dict[RelPath, RelPath] = field(default_factory=dict)
+
+    def leave(self, path: RelPath, reason: Reason, hindrance: RelPath) -> None:
+        """Leave a path until something becomes of `hindrance`."""
+        self.left[path] = reason
+        self.hindered[path] = hindrance
 
 
 def _never(_path: RelPath) -> bool:
@@ -68,12 +77,14 @@ def plan(
         if is_free(path):
             _decide(views, path, outcomes, result)
     for path in [p for p, outcome in outcomes.items() if outcome.entry is not None]:
-        if not _keep_parents(views, path, outcomes, is_free, is_held, result):
-            result.left[path] = Reason.PARENT
+        above = _keep_parents(views, path, outcomes, is_free, is_held, result)
+        if above is not None:
+            result.leave(path, Reason.PARENT, above)
     _keep_sources(views, outcomes, is_held, result)
     for path in sorted(outcomes, key=_depth, reverse=True):
-        if path not in result.left and not _is_clear(views, path, outcomes, result):
-            result.left[path] = Reason.CHILDREN
+        child = None if path in result.left else _child_in_the_way(views, path, outcomes, result)
+        if child is not None:
+            result.leave(path, Reason.CHILDREN, child)
     for path, outcome in outcomes.items():
         if path not in result.left:
             _act(views, path, outcome, result)
@@ -99,8 +110,8 @@ def _keep_parents(
     is_free: Callable[[RelPath], bool],
     is_held: Callable[[RelPath], bool],
     result: Plan,
-) -> bool:
-    """Make every directory above a surviving path survive too; False where one of them cannot be touched now.
+) -> RelPath | None:
+    """Make every directory above a surviving path survive too; return one that cannot be touched now.
 
     A held name is not touched, and need not be where a directory stands at both sides.
     """
@@ -109,17 +120,18 @@ def _keep_parents(
         a, b = views.get(Role.A, above), views.get(Role.B, above)
         if above not in outcomes and (is_free(above) or is_held(above)):
             if isinstance(a, Directory) and isinstance(b, Directory):
-                return True
+                return None
             if is_free(above):
                 _decide(views, above, outcomes, result)
         if above not in outcomes:
             # The directories between are left too: they would stand on what cannot be touched.
-            result.left.update(dict.fromkeys(needed, Reason.PARENT))
-            return False
+            for between in needed:
+                result.leave(between, Reason.PARENT, above)
+            return above
         if not isinstance(outcomes[above].entry, Directory):
             outcomes[above] = _as_directory(views.base.get(above), a, b)
         needed.append(above)
-    return True
+    return None
 
 
 def _keep_sources(
@@ -127,7 +139,7 @@ def _keep_sources(
 ) -> None:
     """Leave what goes while its content waits for a directory under another name: together they are one rename."""
     arriving = {
-        (role, outcome.entry.digest)
+        (role, outcome.entry.digest): path
         for path, outcome in outcomes.items()
         if isinstance(outcome.entry, File) and path in result.left and not any(map(is_held, ancestors(path)))
         for role in Role
@@ -137,8 +149,10 @@ def _keep_sources(
         return
     for path, outcome in outcomes.items():
         held = {role: views.get(role, path) for role in Role} if outcome.entry is None else {}
-        if any(isinstance(found, File) and (role, found.digest) in arriving for role, found in held.items()):
-            result.left[path] = Reason.PARENT
+        contents = [(role, found.digest) for role, found in held.items() if isinstance(found, File)]
+        name = next((arriving[content] for content in contents if content in arriving), None)
+        if name is not None:
+            result.leave(path, Reason.PARENT, result.hindered[name])
 
 
 def _as_directory(base: Entry | None, a: Observed, b: Observed) -> Outcome:
@@ -150,16 +164,16 @@ def _as_directory(base: Entry | None, a: Observed, b: Observed) -> Outcome:
     return Outcome(Directory(0o755), loser)
 
 
-def _is_clear(views: Views, path: RelPath, outcomes: dict[RelPath, Outcome], result: Plan) -> bool:
-    """Return whether a directory that goes at either side will be empty by then."""
+def _child_in_the_way(views: Views, path: RelPath, outcomes: dict[RelPath, Outcome], result: Plan) -> RelPath | None:
+    """Return what keeps a directory that goes at either side from being empty by then; None where nothing does."""
     if isinstance(outcomes[path].entry, Directory):
-        return True
+        return None
     for role in Role:
         if isinstance(views.get(role, path), Directory):
             for child in views.children(role, path):
                 if child in result.left or child not in outcomes or outcomes[child].entry is not None:
-                    return False
-    return True
+                    return child
+    return None
 
 
 def _act(views: Views, path: RelPath, outcome: Outcome, result: Plan) -> None:

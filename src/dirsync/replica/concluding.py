@@ -91,14 +91,16 @@ class Conclusions:
         self._untold.update(paths)
 
     def view(self) -> list[tuple[RelPath, Observed]]:
-        """Return everything that is known now; what is not settled or cannot be read comes last, as such.
+        """Return everything that is known now; what is not settled, or not read (yet), comes last, as such.
 
-        What becomes of the unsettled is reported in any case, also if it is what stood there before.
+        What becomes of the unsettled and the unread is reported in any case, also if it is what stood there before.
         """
         odd: dict[RelPath, Observed] = dict(self.oddities.all())
         unsettled = [path for path, _ in self.unsettled.standings()]
         odd.update(dict.fromkeys(unsettled, Problem("it is being changed")))
+        odd.update(dict.fromkeys(self._pending, Problem("it has not been read yet")))
         self.tell(unsettled)
+        self.tell(self._pending)
         rows: list[tuple[RelPath, Observed]] = [
             (path, known.entry) for path, known in self._site.index.known.items() if path not in odd
         ]

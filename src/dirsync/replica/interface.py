@@ -36,11 +36,11 @@ class Replica(Protocol):
         ...
 
     def snapshot(self, believed: Iterable[Row] = ()) -> AsyncIterator[Sequence[Row]]:
-        """Scan, wait until what was found has settled, and yield every entry in batches.
+        """Scan, wait a while until what was found has settled, and yield every entry in batches.
 
         `believed` is what the caller takes to stand here; it changes nothing but the cost where it is nearly true.
-        A path that has not settled is left out: the caller must not take its absence for a deletion, and does not,
-        because it is in the last batch as a Problem.
+        A path that has not settled or was not read by then is left out: the caller must not take its absence for a
+        deletion, and does not, because it is in the last batch as a Problem. A report of it follows.
         """
         ...
 

@@ -21,6 +21,7 @@ from dirsync.core.reports import ContentAt, ContentRef, HeldName, Look, Report, 
 from dirsync.core.versions import Version
 from dirsync.disk.root import RootIdentity
 from dirsync.errors import RootLost
+from dirsync.limits import INVENTORY_SECONDS
 from dirsync.replica.applying import Applying
 from dirsync.replica.footing import Footing
 from dirsync.replica.identity import Identity
@@ -148,7 +149,7 @@ class LocalReplica:
     async def _load(self) -> None:
         """Recognise the directory, then read what was known of it."""
         site = self._site
-        await site.threads.record(self._writer.load)
+        await self._writer.load()
         await site.threads.record(self._forget_ignored)
         identity = await self._footing.gain()
         await site.threads.record(self._settling.holds.load)
@@ -230,9 +231,9 @@ class LocalReplica:
         return await self._site.outbox.take()
 
     async def snapshot(self, believed: Iterable[Row] = ()) -> AsyncIterator[Sequence[Row]]:
-        """Scan, wait until what was found has settled, and yield every entry in batches. Raises RootLost."""
+        """Scan, wait a while until what was found has settled, and yield every entry in batches. Raises RootLost."""
         await self._scanning.full_unless_fresh()
-        await self._settling.wait_looked()
+        await self._settling.wait_listed(None if self._has_new_rules else INVENTORY_SECONDS)
         rows = self._settling.conclusions.view()
         if self._has_new_rules:
             # Only now: a look that began under other rules could bring back what is ignored.
@@ -241,7 +242,6 @@ class LocalReplica:
             hidden = set(self.ignored_among(rows))
             rows = [row for row in rows if row[0] not in hidden]
         self._settling.is_reporting = True
-        self._settling.conclusions.is_announcing = True
         self._site.outbox.restart()
         self._settling.tell(self._settling.holds.report_again())
         for start in range(0, len(rows), _SNAPSHOT_ENTRIES):

@@ -5,7 +5,7 @@ wait until everything hinted at before a moment has been looked at.
 """
 
 import heapq
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from enum import IntEnum
 
@@ -57,6 +57,12 @@ class Pending:
         """What walks found and nobody has looked at yet."""
         self._after_walks: set[RelPath] = set()
 
+    def __contains__(self, path: RelPath) -> bool:
+        return path in self._items
+
+    def __iter__(self) -> Iterator[RelPath]:
+        return iter(self._items)
+
     def __len__(self) -> int:
         return len(self._items)
 
@@ -71,9 +77,14 @@ class Pending:
         return min(self._rounds, default=self._round + 1)
 
     @property
+    def is_listing(self) -> bool:
+        """Whether a walk through a directory is under way: not everything that may wait for a look is known."""
+        return bool(self._walks)
+
+    @property
     def is_walking(self) -> bool:
         """Whether a walk through a directory is under way, or something that it found was not looked at yet."""
-        return bool(self._walks or self._walked)
+        return self.is_listing or bool(self._walked)
 
     def next_round(self) -> int:
         """Begin a new round of hints and return the one that ends with it."""

@@ -13,14 +13,15 @@ from dirsync.core.fingerprint import Known
 from dirsync.core.paths import RelPath
 from dirsync.disk.boot import boot_id
 from dirsync.errors import StateError
-from dirsync.limits import WRITTEN_OUT_NANOSECONDS
 from dirsync.replica.index import Index
 from dirsync.replica.keeping import Versions
 from dirsync.replica.site import Site
+from dirsync.replica.written_out import WrittenOut
 from dirsync.store import index_rows, meta
 from dirsync.store.database import Database
 
 _BOOT_KEY = "boot"
+_WRITTEN_OUT_KEY = "written out"
 _SAVE_SECONDS = 1.0
 _CLEARING_SECONDS = 3_600.0
 _CLEARING_FACTOR = 20
@@ -37,20 +38,26 @@ class IndexWriter:
     def __init__(self, site: Site, versions: Versions) -> None:
         self._site = site
         self._versions = versions
+        self._written_out = WrittenOut(0)
         self._is_failing = False
 
-    def load(self) -> None:
-        """Read the index of last time. Blocking.
+    async def load(self) -> None:
+        """Read the index of last time.
 
         After a boot what had changed shortly before is in doubt: a power cut may have undone what nobody had synced,
         and left the stat as it was read.
         """
+        self._written_out = WrittenOut(await self._site.threads.record(self._load))
+
+    def _load(self) -> int:
         booted = boot_id()
         with self._site.database.transaction() as connection:
+            bound_ns = int.from_bytes(meta.get(connection, _WRITTEN_OUT_KEY) or b"", signed=True)
             if not booted or meta.get(connection, _BOOT_KEY) != booted:
-                index_rows.doubt_recent(connection, WRITTEN_OUT_NANOSECONDS)
+                index_rows.doubt_after(connection, bound_ns)
                 meta.put(connection, _BOOT_KEY, booted)
             self._site.index = Index(index_rows.load(connection))
+        return bound_ns
 
     async def run(self) -> None:
         """Save what changed, about once a second, until cancelled."""
@@ -61,11 +68,11 @@ class IndexWriter:
     async def save(self) -> None:
         """Save what changed; what cannot be saved is announced once and tried again."""
         site = self._site
-        rows = site.index.take_unsaved()
+        rows, bound_ns = site.index.take_unsaved(), self._written_out.bound_ns()
         if not rows and not self._versions.is_behind:
             return
         try:
-            await site.threads.record(partial(self._write, rows))
+            await site.threads.record(partial(self._write, rows, bound_ns))
             site.index.saved(rows)
             self._is_failing = False
         except StateError as error:
@@ -74,10 +81,12 @@ class IndexWriter:
                 self._is_failing = True
                 site.emit(EventName.ERROR, None, {"reason": str(error)})
 
-    def _write(self, rows: Sequence[tuple[RelPath, Known | None]]) -> None:
+    def _write(self, rows: Sequence[tuple[RelPath, Known | None]], bound_ns: int) -> None:
         self._versions.catch_up()
         if rows:
-            save_rows(self._site.database, rows)
+            with self._site.database.transaction() as connection:
+                index_rows.save(connection, rows)
+                meta.put(connection, _WRITTEN_OUT_KEY, bound_ns.to_bytes(16, signed=True))
 
 
 def save_rows(database: Database, rows: Sequence[tuple[RelPath, Known | None]]) -> None:

@@ -88,6 +88,20 @@ class Settling:
         self._release_waiters()
         await waiter
 
+    async def wait_listed(self, seconds: float | None) -> None:
+        """As `wait_looked`, but after so many seconds also where paths that are known still wait for their look.
+
+        Not while a walk may find further ones, nor while a held name waits: when it was changed is only known then.
+        """
+        while True:
+            try:
+                async with asyncio.timeout(seconds):
+                    await self.wait_looked()
+            except TimeoutError:
+                if self._pending.is_listing or any(path in self._pending for path in self.holds.names()):
+                    continue
+            return
+
     def distrust(self, paths: Iterable[RelPath]) -> None:
         """Have these read, whatever their stat says: somebody found another content there."""
         paths = list(paths)

@@ -52,12 +52,11 @@ def clear(connection: sqlite3.Connection) -> None:
     connection.execute("DELETE FROM index_entries")
 
 
-def doubt_recent(connection: sqlite3.Connection, nanoseconds: int) -> None:
-    """Let no stat prove what last changed so long before the newest reading, or later: it is read again."""
+def doubt_after(connection: sqlite3.Connection, time_ns: int) -> None:
+    """Let no stat prove what last changed after this time: it is read again."""
     connection.execute(
-        "UPDATE index_entries SET looked_ns = 0"
-        " WHERE stat_ctime_ns > (SELECT max(looked_ns) FROM index_entries) - ?",  # a blob is greater than any number
-        (nanoseconds,),
+        "UPDATE index_entries SET looked_ns = 0 WHERE stat_ctime_ns > ?",  # a blob is greater than any number
+        (to_wide(time_ns),),
     )
 
 

@@ -1,0 +1,93 @@
+"""An inventory does not wait for ever for what is still to be read: it names that, and reports follow."""
+
+import asyncio
+import os
+import threading
+
+import pytest
+from blake3 import blake3
+
+from dirsync.core.entry import Directory, File, Problem
+from dirsync.core.events import EventName
+from dirsync.core.reports import HeldName
+from dirsync.disk.root import Parents
+from dirsync.replica import local, looking, settling
+from tests.replica.local_ground import local_ground, rel
+
+A, B, D = rel("a"), rel("b"), rel("d")
+
+
+class Reading:
+    """Holds up every look at a file of the name `b` until it may go on."""
+
+    def __init__(self, monkeypatch):
+        self.may_go_on = threading.Event()
+        self._real = looking._probe
+        monkeypatch.setattr(looking, "_probe", self._probe)
+        monkeypatch.setattr(settling, "_BATCH_PATHS", 1)
+        monkeypatch.setattr(local, "INVENTORY_SECONDS", 0.2)
+
+    def _probe(self, parents: Parents, ask, *rest):
+        if ask.path == B:
+            assert self.may_go_on.wait(60)
+        return self._real(parents, ask, *rest)
+
+
+@pytest.fixture
+def reading(monkeypatch):
+    reading = Reading(monkeypatch)
+    yield reading
+    reading.may_go_on.set()
+
+
+async def test_what_is_still_to_be_read_is_named_and_reported_when_it_was(tmp_path, reading):
+    (tmp_path / "root/d").mkdir(parents=True)
+    for name in ("a", "b", "d/f"):
+        (tmp_path / "root" / name).write_text(name)
+    async with local_ground(tmp_path, is_started=False) as ground:
+        seen = await ground.snapshot()
+        assert seen[B] == Problem("it has not been read yet")
+        assert isinstance(seen[A], File)
+        assert isinstance(seen[D], Directory)
+        reading.may_go_on.set()
+        await ground.until("b", File)
+        await ground.drain()
+        assert ground.seen.keys() == {A, B, D, rel("d/f")}
+        assert not ground.of(EventName.DETECTED)  # a first index is no news
+
+
+async def test_what_is_known_but_may_have_changed_is_not_told_as_it_was(tmp_path, monkeypatch, request):
+    async with local_ground(tmp_path) as ground:
+        ground.write("b", b"before")
+        ground.write("a", b"before")
+        await ground.until("a", File)
+        await ground.drain()
+    ground.write("b", b"after it")
+    os.utime(ground.path("a"), ns=(1, 1))
+    reading = request.getfixturevalue("reading")
+    async with local_ground(tmp_path, is_started=False) as ground:
+        seen = await ground.snapshot()
+        assert seen[B] == Problem("it has not been read yet")
+        reading.may_go_on.set()
+        change = await ground.until("b", File)
+        assert change.found.digest == blake3(b"after it").digest()
+
+
+async def test_what_went_before_it_was_read_is_told_to_be_nothing(tmp_path, reading):
+    async with local_ground(tmp_path, is_started=False) as ground:
+        ground.write("b")
+        assert (await ground.snapshot())[B] == Problem("it has not been read yet")
+        os.unlink(ground.path("b"))
+        reading.may_go_on.set()
+        await ground.until("b", None)
+
+
+async def test_a_held_name_is_waited_for(tmp_path, reading):
+    async with local_ground(tmp_path, is_started=False) as ground:
+        ground.write("b")
+        await ground.replica.hold([HeldName(B, None)])
+        taking = asyncio.create_task(ground.snapshot())
+        await asyncio.sleep(3 * local.INVENTORY_SECONDS)
+        assert not taking.done()
+        reading.may_go_on.set()
+        assert isinstance((await taking)[B], File)
