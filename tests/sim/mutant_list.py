@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from dirsync.limits import INVENTORY_SECONDS
 from tests.sim.plan import Plan
 
 SRC = Path(__file__).parents[2] / "src"
@@ -27,6 +28,10 @@ def _has_intruders(plan):
 
 def _has_aims(plan):
     return plan.aimed > 0
+
+
+def _has_short_inventories(plan):
+    return plan.inventory_seconds < INVENTORY_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,6 +271,13 @@ MUTANTS = (
         "    if False:\n",
     ),
     Mutant(
+        "a stat proves what changed shortly before a boot",
+        "dirsync.replica.saving",
+        "                index_rows.doubt_after(connection, bound_ns)\n",
+        "",
+        needs=_has_power_cuts,
+    ),
+    Mutant(
         "no row before a file is moved",
         "dirsync.replica.applying",
         "                await self._save_names(steps)\n",
@@ -296,6 +308,26 @@ MUTANTS = (
         "what a snapshot left open is not told",
         "dirsync.replica.concluding",
         "        self.tell(unsettled)\n",
+        "",
+    ),
+    Mutant(
+        "what a snapshot has not read is not told",
+        "dirsync.replica.concluding",
+        "        self.tell(self._pending)\n",
+        "",
+        needs=_has_short_inventories,
+    ),
+    Mutant(
+        "what a snapshot has not read is told as it was known",
+        "dirsync.replica.concluding",
+        '        odd.update(dict.fromkeys(self._pending, Problem("it has not been read yet")))\n',
+        "",
+        needs=_has_short_inventories,
+    ),
+    Mutant(
+        "what is left is not planned again",
+        "dirsync.coordinator.pair",
+        "        self.dirty |= self._left.pop(path, frozenset())\n",
         "",
     ),
 )
