@@ -7,7 +7,7 @@ import threading
 import pytest
 from blake3 import blake3
 
-from dirsync.core.entry import Directory, File, Problem
+from dirsync.core.entry import Directory, File, Problem, Untracked
 from dirsync.core.events import EventName
 from dirsync.core.reports import HeldName
 from dirsync.disk.root import Parents
@@ -80,6 +80,32 @@ async def test_what_went_before_it_was_read_is_told_to_be_nothing(tmp_path, read
         os.unlink(ground.path("b"))
         reading.may_go_on.set()
         await ground.until("b", None)
+
+
+async def test_what_turns_out_to_be_ignored_is_told_to_be_nothing(tmp_path, reading):
+    (tmp_path / "root").mkdir()
+    async with local_ground(tmp_path, is_started=False, ignore=["b/"]) as ground:
+        os.mkdir(ground.path("b"))
+        while B not in ground.replica._settling._pending:
+            await asyncio.sleep(0.01)
+        assert (await ground.snapshot())[B] == Problem("it has not been read yet")
+        reading.may_go_on.set()
+        await ground.until("b", None)
+        await ground.drain()
+        assert ground.seen == {B: None}
+
+
+async def test_what_is_known_not_to_be_carried_is_told_as_that(tmp_path, reading):
+    (tmp_path / "root").mkdir()
+    os.mkfifo(tmp_path / "root/b")
+    reading.may_go_on.set()
+    async with local_ground(tmp_path) as ground:
+        assert isinstance(ground.seen[B], Untracked)
+        reading.may_go_on.clear()
+        ground.replica._settling.hint([B])
+        assert isinstance((await ground.snapshot())[B], Untracked)
+        reading.may_go_on.set()
+        assert await ground.drain() == []
 
 
 async def test_a_held_name_is_waited_for(tmp_path, reading):

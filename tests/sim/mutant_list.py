@@ -313,14 +313,14 @@ MUTANTS = (
     Mutant(
         "what a snapshot has not read is not told",
         "dirsync.replica.concluding",
-        "        self.tell(self._pending)\n",
+        "        self.tell(unread)\n",
         "",
         needs=_has_short_inventories,
     ),
     Mutant(
         "what a snapshot has not read is told as it was known",
         "dirsync.replica.concluding",
-        '        odd.update(dict.fromkeys(self._pending, Problem("it has not been read yet")))\n',
+        '        odd.update(dict.fromkeys(unread, Problem("it has not been read yet")))\n',
         "",
         needs=_has_short_inventories,
     ),

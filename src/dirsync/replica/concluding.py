@@ -98,9 +98,10 @@ class Conclusions:
         odd: dict[RelPath, Observed] = dict(self.oddities.all())
         unsettled = [path for path, _ in self.unsettled.standings()]
         odd.update(dict.fromkeys(unsettled, Problem("it is being changed")))
-        odd.update(dict.fromkeys(self._pending, Problem("it has not been read yet")))
         self.tell(unsettled)
-        self.tell(self._pending)
+        unread = [path for path in self._pending if path not in odd]
+        odd.update(dict.fromkeys(unread, Problem("it has not been read yet")))
+        self.tell(unread)
         rows: list[tuple[RelPath, Observed]] = [
             (path, known.entry) for path, known in self._site.index.known.items() if path not in odd
         ]
@@ -151,6 +152,8 @@ class Conclusions:
         self.vanished.discard(path)
         if self.oddities.is_unlisted(path) or (isinstance(entry, Directory) and site.rules.ignores(path, True)):
             self._drop(capture)
+            if not self.oddities.is_unlisted(path):
+                self._untell(path, None, item)  # it was named as unread; it is not to be seen
             self._pending.resolve(path)
             return
         before = site.index.entry(path)
