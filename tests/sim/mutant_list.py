@@ -285,6 +285,13 @@ MUTANTS = (
         needs=_has_deaths,
     ),
     Mutant(
+        "what an interrupted apply left is not made durable",
+        "dirsync.replica.footing",
+        "        if not is_durable:\n",
+        "        if False:\n",
+        needs=_has_power_cuts,
+    ),
+    Mutant(
         "strays not taken up at the start",
         "dirsync.replica.local",
         "        await site.threads.bulk(partial(self._versions.adopt, site.ground))\n",

@@ -10,11 +10,20 @@ from collections.abc import Iterable
 
 from dirsync.core.paths import RelPath
 from dirsync.disk.root import Root
+from dirsync.disk.syscalls import has_sync_file_system, sync_file_system
 
 SINGLE_SYNCS_MAX = 16
 """Beyond this one sync of the file system is cheaper."""
 _CANNOT_SYNC = frozenset({errno.EINVAL, errno.ENOTSUP, errno.ENOSYS})
 _GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
+
+
+def sync_all(root: Root) -> None:
+    """Make everything durable that stands in the file system of a root, whoever put it there. Raises OSError."""
+    if has_sync_file_system():
+        sync_file_system(root.fd)
+    elif hasattr(os, "sync"):
+        os.sync()
 
 
 def sync_directory(fd: int) -> None:

@@ -10,6 +10,8 @@ from functools import partial
 
 from dirsync.core.events import EventName
 from dirsync.core.reports import Back, Lost
+from dirsync.disk.durability import sync_all
+from dirsync.disk.reasons import reason_of
 from dirsync.disk.root import Root
 from dirsync.disk.staging import Staging
 from dirsync.disk.unlocking import Unlocking
@@ -36,9 +38,19 @@ class Footing:
         self._left: Ground | None = None
         self._is_new_untold = False
 
-    async def gain(self) -> Identity:
-        """Open the directory and recognise it. Raises RootLost, DiskError and StateError."""
+    async def gain(self, *, is_durable: bool) -> Identity:
+        """Open the directory and recognise it. Raises RootLost, DiskError and StateError.
+
+        What stands there is made durable first, unless it is known to be: an apply that was interrupted may not have
+        come to that, and nobody is to be told what a power cut would undo.
+        """
         ground, identity = await self._site.threads.bulk(self._open)
+        if not is_durable:
+            try:
+                await self._site.threads.bulk(partial(sync_all, ground.root))
+            except OSError as error:
+                reason = f"what stands in the directory may not be durable: {reason_of(error)}"
+                self._site.emit(EventName.ERROR, None, {"reason": reason})
         if identity.is_new:
             self._site.index = Index()
         self._site.stand_on(ground)
@@ -85,7 +97,7 @@ class Footing:
         await self.release()
         while True:
             try:
-                identity = await self.gain()
+                identity = await self.gain(is_durable=False)
             except (RootLost, DiskError, StateError):
                 await asyncio.sleep(_RETRY_SECONDS)
             else:

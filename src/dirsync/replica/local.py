@@ -117,7 +117,7 @@ class LocalReplica:
             undo.callback(site.kept.close)
             await self._load()
             undo.push_async_callback(self._leave)
-            undo.push_async_callback(self._writer.save)
+            undo.push_async_callback(self._writer.close)
             undo.push_async_callback(self._applying.finish)
             await self._watching.start()
             undo.push_async_callback(self._watching.stop)
@@ -151,7 +151,7 @@ class LocalReplica:
         site = self._site
         await self._writer.load()
         await site.threads.record(self._forget_ignored)
-        identity = await self._footing.gain()
+        identity = await self._footing.gain(is_durable=not self._writer.was_interrupted)
         await site.threads.record(self._settling.holds.load)
         await site.threads.bulk(partial(self._versions.adopt, site.ground))
         self._take(identity)

@@ -22,6 +22,7 @@ from dirsync.store.database import Database
 
 _BOOT_KEY = "boot"
 _WRITTEN_OUT_KEY = "written out"
+_AT_WORK_KEY = "at work"
 _SAVE_SECONDS = 1.0
 _CLEARING_SECONDS = 3_600.0
 _CLEARING_FACTOR = 20
@@ -40,6 +41,8 @@ class IndexWriter:
         self._versions = versions
         self._written_out = WrittenOut(0)
         self._is_failing = False
+        self.was_interrupted = False
+        """Whether the server of last time was killed, or died, while it was at work."""
 
     async def load(self) -> None:
         """Read the index of last time.
@@ -56,6 +59,8 @@ class IndexWriter:
             if not booted or meta.get(connection, _BOOT_KEY) != booted:
                 index_rows.doubt_after(connection, bound_ns)
                 meta.put(connection, _BOOT_KEY, booted)
+            self.was_interrupted = meta.get(connection, _AT_WORK_KEY) is not None
+            meta.put(connection, _AT_WORK_KEY, b"")
             self._site.index = Index(index_rows.load(connection))
         return bound_ns
 
@@ -80,6 +85,18 @@ class IndexWriter:
             if not self._is_failing:
                 self._is_failing = True
                 site.emit(EventName.ERROR, None, {"reason": str(error)})
+
+    async def close(self) -> None:
+        """Save for the last time, and note that nothing was interrupted."""
+        await self.save()
+        try:
+            await self._site.threads.record(self._note_end)
+        except StateError as error:
+            self._site.emit(EventName.ERROR, None, {"reason": str(error)})
+
+    def _note_end(self) -> None:
+        with self._site.database.transaction() as connection:
+            meta.remove(connection, _AT_WORK_KEY)
 
     def _write(self, rows: Sequence[tuple[RelPath, Known | None]], bound_ns: int) -> None:
         self._versions.catch_up()
