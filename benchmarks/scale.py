@@ -23,7 +23,8 @@ class Scale:
     large: int = GIB
     delta: int = 256 * MIB
     metadata: int = 1_000
-    idle_seconds: float = 10.0
+    idle_seconds: float = 60.0
+    """Several background scans fall into it."""
     listings: int = 15
     held: int = 1_000
     wait_seconds: float = 240.0
