@@ -161,6 +161,25 @@ async def test_status_tells_what_is_pending_and_why(tmp_path):
 
 
 @in_virtual_time
+@pytest.mark.parametrize("role", Role)
+async def test_who_takes_long_to_look_is_busy_and_who_is_away_unreachable(tmp_path, role):
+    async with asked(tmp_path) as ground:
+        world = ground.world
+        world.a.write(X, b"four")
+        await world.settle()
+        status = await ground.requests.answer(StatusRequest())
+        counts = {server.role: (server.files, server.size) for server in status.servers}
+        world.replicas[role].gates["look"] = asyncio.Event()
+        status = await ground.requests.answer(StatusRequest())
+        states = {server.role: (server.state, server.files, server.size) for server in status.servers}
+        assert states == {role: ("busy", *counts[role]), role.other: ("ready", *counts[role.other])}
+        world.replicas[role].gates["look"].set()
+        await world.detach(Role.B)
+        status = await ground.requests.answer(StatusRequest())
+        assert [server.state for server in status.servers] == ["ready", "unreachable"]
+
+
+@in_virtual_time
 async def test_what_lies_below_what_cannot_be_read_waits_with_its_reason(tmp_path):
     async with asked(tmp_path) as ground:
         world = ground.world

@@ -9,7 +9,7 @@ from blake3 import blake3
 
 from dirsync.core.entry import Directory, File, Problem, Untracked
 from dirsync.core.events import EventName
-from dirsync.core.reports import HeldName
+from dirsync.core.reports import ContentAt, HeldName
 from dirsync.disk.root import Parents
 from dirsync.replica import local, looking, settling
 from tests.replica.local_ground import local_ground, rel
@@ -117,3 +117,29 @@ async def test_a_held_name_is_waited_for(tmp_path, reading):
         assert not taking.done()
         reading.may_go_on.set()
         assert isinstance((await taking)[B], File)
+
+
+async def test_nothing_small_waits_for_large_files_that_are_read(tmp_path, monkeypatch):
+    may_go_on = threading.Event()
+    real = settling.look_alone
+
+    def held_up(*arguments):
+        assert may_go_on.wait(60)
+        return real(*arguments)
+
+    monkeypatch.setattr(settling, "look_alone", held_up)
+    monkeypatch.setattr(looking, "LARGE_BYTES", 100)
+    async with local_ground(tmp_path) as ground:
+        try:
+            for number in range(10):
+                ground.write(f"large{number}", bytes(1_000))
+            ground.write("small", b"small")
+            change = await ground.until("small", File)
+            while ground.replica._site.threads._running < 10:
+                await asyncio.sleep(0.01)
+            assert await ground.replica.fetch([ContentAt(rel("small"), change.found)]) == [b"small"]
+            assert rel("large0") not in ground.seen
+        finally:
+            may_go_on.set()
+        await ground.drain()
+        assert all(rel(f"large{number}") in ground.seen for number in range(10))

@@ -72,6 +72,7 @@ class ClientRequests:
         self._coordinator = coordinator
         self._journal = journal
         self._conflicts: tuple[int, list[ConflictRow]] = (0, [])
+        self._counts = dict.fromkeys(Role, (0, 0, 0))
         self._pair_id = pair_id
         self._place = place
 
@@ -239,9 +240,15 @@ class ClientRequests:
 
     def _server(self, role: Role, look: Look | None) -> ServerStatus:
         address, directory = self._place(role)
-        state = "paused" if role in self._coordinator.paused else "unreachable" if look is None else "ready"
-        counts = (look.files, look.size, look.found_by_scan) if look else (0, 0, 0)
-        return ServerStatus(role, state, address, directory, *counts)
+        if look is not None:
+            self._counts[role] = look.files, look.size, look.found_by_scan
+        if role in self._coordinator.paused:
+            state = "paused"
+        elif look is not None:
+            state = "ready"
+        else:
+            state = "busy" if role is Role.A or role in self._coordinator.replicas else "unreachable"
+        return ServerStatus(role, state, address, directory, *self._counts[role])
 
     def _pending(self) -> list[RelPath]:
         """Return what is not in sync, or may not be because it is being written, in the order of the names."""

@@ -205,7 +205,7 @@ class Settling:
         await asyncio.sleep(wait_seconds)
         try:
             root = self._site.ground.root
-            outcome = await self._site.threads.bulk(partial(look_alone, root, ask, self.is_reporting))
+            outcome = await self._site.threads.look_at_large(partial(look_alone, root, ask, self.is_reporting))
             if generation == self._generation:
                 await self.conclusions.conclude(ask, outcome)
                 self._release_waiters()

@@ -14,6 +14,7 @@ T = TypeVar("T")
 LOOKS = 2
 """Batches of looks at a time: one may be held up by a slow file while the other goes on."""
 _BULK = 3
+_LARGE = 2
 _FINISHES = 2
 
 
@@ -23,6 +24,7 @@ class Threads:
     def __init__(self) -> None:
         self._looks = ThreadPoolExecutor(LOOKS, "dirsync-look")
         self._bulk = ThreadPoolExecutor(_BULK, "dirsync-bulk")
+        self._larges = ThreadPoolExecutor(_LARGE, "dirsync-large")
         self._finishes = ThreadPoolExecutor(_FINISHES, "dirsync-finish")
         self._applies = ThreadPoolExecutor(1, "dirsync-apply")
         self._records = ThreadPoolExecutor(1, "dirsync-record")
@@ -36,8 +38,12 @@ class Threads:
         return await self._run(self._looks, call)
 
     async def bulk(self, call: Callable[[], T]) -> T:
-        """Read or write much: large files, scans, transfers."""
+        """Read or write much, a part at a time: scans, transfers, batches of small contents."""
         return await self._run(self._bulk, call)
+
+    async def look_at_large(self, call: Callable[[], T]) -> T:
+        """Look at one large file: that takes as long as reading all of it, and nothing else waits for it."""
+        return await self._run(self._larges, call)
 
     async def finish(self, call: Callable[[], T]) -> T:
         """Wait for the disk to have all of something large, which may take seconds in which bulk work goes on."""
@@ -71,7 +77,7 @@ class Threads:
 
     async def close(self) -> None:
         """Wait for the calls under way and end the threads; what has not begun is dropped."""
-        for pool in (self._looks, self._bulk, self._finishes, self._applies, self._records):
+        for pool in (self._looks, self._bulk, self._larges, self._finishes, self._applies, self._records):
             await asyncio.to_thread(pool.shutdown, wait=True, cancel_futures=True)
 
     async def _run(self, pool: ThreadPoolExecutor, call: Callable[[], T]) -> T:

@@ -97,9 +97,10 @@ class StatusRequest:
 
 @dataclass(frozen=True, slots=True)
 class ServerStatus:
-    """One server at a glance. `state` is one of: ready, paused, unreachable.
+    """One server at a glance. `state` is one of: ready, busy (it takes long to look), paused, unreachable.
 
-    `found_by_scan` counts the changes since its start that its watcher had not hinted at.
+    `files` and `size` are those of its last look. `found_by_scan` counts the changes since its start that its watcher
+    had not hinted at.
     """
 
     role: Role
