@@ -161,6 +161,20 @@ async def test_status_tells_what_is_pending_and_why(tmp_path):
 
 
 @in_virtual_time
+async def test_who_is_being_compared_is_connected(tmp_path):
+    async with asked(tmp_path) as ground:
+        world = ground.world
+        await world.detach(Role.B)
+        world.b.gates["snapshot"] = asyncio.Event()
+        world.attach(Role.B)
+        await world.until(lambda: Role.B in world.coordinator.replicas)
+        status = await ground.requests.answer(StatusRequest())
+        assert (status.is_connected, status.is_in_sync) == (True, False)
+        reply = await ground.requests.answer(WaitRequest(0.5))
+        assert reply.reasons == ("server B is being compared",)
+
+
+@in_virtual_time
 @pytest.mark.parametrize("role", Role)
 async def test_who_takes_long_to_look_is_busy_and_who_is_away_unreachable(tmp_path, role):
     async with asked(tmp_path) as ground:

@@ -178,6 +178,12 @@ def test_status_names_conflicts() -> None:
     assert found["conflicts"][0] == {"name": "x\n", "winner": "a", "kept": "b7", "since_ns": T}
 
 
+def test_status_says_whether_there_is_anything_to_do() -> None:
+    assert status_lines(status(is_in_sync=False))[2:] == ["connected, being compared"]
+    assert status_lines(status(is_in_sync=False, pending_count=2))[2] == "connected, 2 pending"
+    assert status_lines(status(is_in_sync=False, is_connected=False))[2:] == ["not connected, 0 pending"]
+
+
 def test_status_says_what_is_wrong() -> None:
     pending = (PendingPath(RelPath(b"x"), "it cannot be read"),)
     busy = status(

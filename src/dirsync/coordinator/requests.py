@@ -218,7 +218,7 @@ class ClientRequests:
         count, conflicts = await self._open_conflicts()
         return StatusReply(
             __version__,
-            coordinator.ready == set(Role),
+            Role.B in coordinator.replicas,
             coordinator.is_in_sync,
             tuple(self._server(role, looks[role]) for role in Role),
             len(pending),
@@ -284,7 +284,8 @@ class ClientRequests:
             if role in coordinator.paused:
                 yield f"server {role.upper()} is paused: {coordinator.paused[role]}"
             elif role not in coordinator.ready:
-                yield f"server {role.upper()} is not connected"
+                what = "being compared" if role in coordinator.replicas else "not connected"
+                yield f"server {role.upper()} is {what}"
         pending = self._pending()
         for path in pending[:_REASONS_MAX]:
             yield f"{display(path)}: {self._reason(path)}"

@@ -52,8 +52,7 @@ def status_lines(status: StatusReply) -> list[str]:
         f"{count:>{max(map(len, files))}}{_GAP}{size:>{max(map(len, sizes))}}{_GAP}{escaped(server.directory)}"
         for server, count, size in zip(status.servers, files, sizes, strict=True)
     ]
-    link = "connected" if status.is_connected else "not connected"
-    lines.append(f"{link}, {'in sync' if status.is_in_sync else f'{status.pending_count} pending'}")
+    lines.append(f"{'connected' if status.is_connected else 'not connected'}, {_agreement(status)}")
     lines.extend(f"pending{_GAP}{display(one.path)}{_GAP}{escaped(one.reason)}" for one in status.pending)
     if status.pending_count > len(status.pending) > 0:
         lines.append(f"pending{_GAP}and {status.pending_count - len(status.pending)} more")
@@ -69,6 +68,13 @@ def status_lines(status: StatusReply) -> list[str]:
     if status.last_error:
         lines.append(f"last error{_GAP}{escaped(status.last_error)}")
     return lines
+
+
+def _agreement(status: StatusReply) -> str:
+    if status.is_in_sync:
+        return "in sync"
+    is_unknown = status.is_connected and not status.pending_count
+    return "being compared" if is_unknown else f"{status.pending_count} pending"
 
 
 def history_lines(versions: Sequence[Version]) -> list[str]:
