@@ -221,7 +221,10 @@ class World:
     def after_power_cut(self, server, found):
         """What people had not synced may be gone, and what they were writing stands there as far as they had come."""
         standing = set(self._views[server.name].contents.values())
-        for content in (found.lost | self._copies(server.name)) - standing - self._recorded:
+        lost = found.lost | self._copies(server.name)
+        if not self._has_true_syncs:
+            lost |= set(self._before_cut.values())  # not even what a server had put in its place is promised to stay
+        for content in lost - standing - self._recorded:
             self.ledger.excuse(content, f"not synced before the power cut of {server.name}")
         self.ledger.broken_off.update(self._views[server.name].contents.values())
         before, after = self._before_cut, self._views[server.name].contents
