@@ -129,7 +129,8 @@ def test_a_client_without_the_credential_asks_nothing(live: Pair) -> None:
     for words in (("lab3", "ls"), ("dirsync", "status"), ("lab3", "-lock", "-0")):
         assert f"no credential at {key}" in failing(live, *words, status=2)
     (live.home / "away").rename(key)
-    assert live.server_a.events("notice") == []
+    # On a busy machine A may have said that B is not there yet; but nobody came whom it had to refuse.
+    assert not any("refused" in str(said["reason"]) for said in live.server_a.events("notice"))
 
 
 def test_a_client_with_another_credential_is_refused(live: Pair) -> None:
