@@ -6,9 +6,9 @@ import os
 import pytest
 
 from dirsync.core.events import EventName
-from dirsync.core.reports import Back
+from dirsync.core.reports import Back, Lost
 from dirsync.replica import footing, saving
-from tests.replica.local_ground import local_ground
+from tests.replica.local_ground import local_ground, rel
 
 
 @pytest.fixture
@@ -55,3 +55,18 @@ async def test_where_it_cannot_be_made_durable_that_is_said_and_it_goes_on(tmp_p
     async with local_ground(tmp_path) as ground:
         ((_, fields),) = ground.of(EventName.ERROR)
         assert "may not be durable" in fields["reason"]
+
+
+async def test_the_staging_area_in_the_root_is_invisible_also_while_the_root_is_lost(tmp_path):
+    """What is hinted at meanwhile is looked at when the root is back."""
+    (tmp_path / "state").mkdir(mode=0o700)
+    (tmp_path / "state/staging_in_root").write_bytes(b".dirsync-0")
+    inside = rel(".dirsync-0/new-f")
+    async with local_ground(tmp_path) as ground:
+        rules = ground.replica._site.rules
+        assert rules.hides(inside)
+        (tmp_path / "root").rename(tmp_path / "away")
+        while not any(isinstance(report, Lost) for report in ground.reports):
+            await ground.next()
+        assert ground.replica._site.is_lost
+        assert rules.hides(inside)

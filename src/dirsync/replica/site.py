@@ -51,6 +51,7 @@ class Site:
         self.rules = IgnoreRules((), self._is_internal)
         self.lost_reason = "the directory is not open yet"
         self._ground: Ground | None = None
+        self._staging: Staging | None = None
 
     @property
     def ground(self) -> Ground:
@@ -67,6 +68,7 @@ class Site:
     def stand_on(self, ground: Ground) -> None:
         """Work with this directory from now on."""
         self._ground = ground
+        self._staging = ground.staging
         self.lost_reason = ""
 
     def leave(self, reason: str) -> Ground | None:
@@ -76,4 +78,5 @@ class Site:
         return ground
 
     def _is_internal(self, path: RelPath) -> bool:
-        return self._ground is not None and self._ground.staging.is_staging(path)
+        # Also while the root is lost: what is hinted at then is looked at when it is back.
+        return self._staging is not None and self._staging.is_staging(path)
