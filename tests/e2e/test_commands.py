@@ -323,6 +323,7 @@ def test_status_names_a_conflict_until_its_history_was_shown(live: Pair) -> None
     assert {c["name"] for c in live.status()["conflicts"]} == {"z"}
     live.command("dirsync", "restore", "z", "--version", kept["z"])
     assert live.status()["conflicts"] == []
+    live.settle()
     assert live.command("dirsync", "status").stdout.splitlines()[2:] == ["connected, in sync"]
     live.kill("a")
     live.start("a")

@@ -179,7 +179,7 @@ def test_status_names_conflicts() -> None:
 
 
 def test_status_says_whether_there_is_anything_to_do() -> None:
-    assert status_lines(status(is_in_sync=False))[2:] == ["connected, being compared"]
+    assert status_lines(status(is_in_sync=False))[2:] == ["connected, being looked at"]
     assert status_lines(status(is_in_sync=False, pending_count=2))[2] == "connected, 2 pending"
     assert status_lines(status(is_in_sync=False, is_connected=False))[2:] == ["not connected, 0 pending"]
 

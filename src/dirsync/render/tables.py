@@ -74,7 +74,7 @@ def _agreement(status: StatusReply) -> str:
     if status.is_in_sync:
         return "in sync"
     is_unknown = status.is_connected and not status.pending_count
-    return "being compared" if is_unknown else f"{status.pending_count} pending"
+    return "being looked at" if is_unknown else f"{status.pending_count} pending"
 
 
 def history_lines(versions: Sequence[Version]) -> list[str]:
