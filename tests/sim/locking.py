@@ -12,7 +12,7 @@ from tests.sim.trees import shown, standing
 class Locks:
     """Watches locked names in directory_a, from the answer of `lock` until `unlock` is asked.
 
-    An `unlock` that was asked before and has no answer yet may reach Server A after that `lock`.
+    An `unlock` that had no answer when that `lock` was asked may have reached Server A after it.
 
     `asked_for`: the names of which a client has ever wanted a lock or a version.
     """
@@ -29,13 +29,13 @@ class Locks:
         self._version = None
 
     def asked(self, name):
-        """Somebody asks for a lock; return how often an unlock was asked for, which `answered` is told."""
+        """Somebody asks for a lock; return how many unlocks have been answered, which `answered` is told."""
         self.asked_for.add(name)
-        return self._unlocks[name]
+        return self._unlocks[name] - self._unlocking[name]
 
     def answered(self, name, unlocks):
-        """A lock was granted: from now on only people at A change the name, unless an unlock was asked meanwhile."""
-        if self._unlocks[name] == unlocks and not self._unlocking[name]:
+        """A lock was granted: from now on only people at A change the name, unless an unlock was on its way."""
+        if self._unlocks[name] == unlocks:
             self._frozen[name] = self._stands(name)
             self._nodes[name] = self._nodes_of(name)
 

@@ -265,3 +265,19 @@ def test_what_is_unlocked_may_be_changed_by_anybody(stage):
     stage.rewrites("a", b"from b")
     locks.check()
     assert stage.broken is None
+
+
+@pytest.mark.parametrize("is_answered_in_time", [False, True])
+def test_an_unlock_that_was_on_its_way_may_end_a_lock_that_was_asked_for_after_it(stage, is_answered_in_time):
+    locks = stage.world.locks
+    stage.writes("a")
+    locks.unlock_asked(X)
+    if is_answered_in_time:
+        locks.unlock_answered(X)
+    before = locks.asked(X)
+    if not is_answered_in_time:
+        locks.unlock_answered(X)
+    locks.answered(X, before)
+    stage.rewrites("a", b"from b")
+    locks.check()
+    assert stage.broken == ("lock" if is_answered_in_time else None)
