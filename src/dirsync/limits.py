@@ -39,7 +39,7 @@ STRANGERS_MAX = 150
 READY_SECONDS = 2.0
 """How long a server that starts waits for its first look at everything before it says that it is ready."""
 INVENTORY_SECONDS = 5.0
-"""How long an inventory waits for what is still to be read; beyond it goes without, and the rest follows as reports."""
+"""How long an inventory waits for what is still to be read; the rest is named as unread, and follows as reports."""
 LISTING_SECONDS = 2.0
 """How long a listing waits for B."""
 HOLD_TOLD_SECONDS = 1.0

@@ -1,7 +1,8 @@
 """The batches that wait for one replica, and which of them is next.
 
-Any order is right: what is planned touches no path that waits here already. Directories go first, because what is in a
-new one is not planned before it is there, however much was planned before it.
+What one plan made stays in its order, in which directories come first. Between plans any order is right: what is
+planned touches no path that waits here already. So directories overtake: what is in a new one is not planned before it
+is there, however much was planned before it.
 """
 
 import asyncio

@@ -150,9 +150,10 @@ class Conclusions:
     async def _take_settled(self, path: RelPath, found: Settled, item: Item, capture: Capture | None) -> None:
         site, entry = self._site, found.entry
         self.vanished.discard(path)
-        if self.oddities.is_unlisted(path) or (isinstance(entry, Directory) and site.rules.ignores(path, True)):
+        is_unlisted = self.oddities.is_unlisted(path)
+        if is_unlisted or (isinstance(entry, Directory) and site.rules.ignores(path, True)):
             self._drop(capture)
-            if not self.oddities.is_unlisted(path):
+            if not is_unlisted:
                 self._untell(path, None, item)  # it was named as unread; it is not to be seen
             self._pending.resolve(path)
             return
