@@ -27,6 +27,15 @@ async def give_and_be_killed(world, target, act):
     await world.until(lambda: len(target.steps) > given)
 
 
+async def given_before_a_kill(state, source):
+    """Have a file of one replica given to the other and Server A killed; return both replicas and the world."""
+    async with World(state) as world:
+        await world.start()
+        giver, target = world.replicas[source], world.replicas[source.other]
+        await give_and_be_killed(world, target, lambda: giver.write(X, b"journal"))
+    return giver, target, world
+
+
 def after(world, state):
     """Start Server A again, with the same replicas."""
     again = World(state)
@@ -63,10 +72,7 @@ async def test_what_was_given_before_the_line_was_lost_is_not_brought_back(tmp_p
 @in_virtual_time
 @pytest.mark.parametrize("source", Role)
 async def test_what_was_given_before_server_a_was_killed_is_not_brought_back(tmp_path, source):
-    async with World(tmp_path) as world:
-        await world.start()
-        giver, target = world.replicas[source], world.replicas[source.other]
-        await give_and_be_killed(world, target, lambda: giver.write(X, b"journal"))
+    giver, target, world = await given_before_a_kill(tmp_path, source)
     assert target.read(X) == b"journal"
     giver.remove(X)
     target.write(Y, b"made there meanwhile")
@@ -79,10 +85,7 @@ async def test_what_was_given_before_server_a_was_killed_is_not_brought_back(tmp
 @in_virtual_time
 @pytest.mark.parametrize("source", Role)
 async def test_what_was_given_before_server_a_was_killed_is_not_brought_back_where_it_is_read_late(tmp_path, source):
-    async with World(tmp_path) as world:
-        await world.start()
-        giver, target = world.replicas[source], world.replicas[source.other]
-        await give_and_be_killed(world, target, lambda: giver.write(X, b"journal"))
+    giver, target, world = await given_before_a_kill(tmp_path, source)
     giver.remove(X)
     target.unread = {X}
     async with after(world, tmp_path) as again:
@@ -139,10 +142,8 @@ async def test_notes_go_with_the_base_that_follows_from_them(tmp_path):
 
 @in_virtual_time
 async def test_another_replica_was_told_nothing(tmp_path):
-    async with World(tmp_path) as world:
-        await world.start()
-        await give_and_be_killed(world, world.b, lambda: world.a.write(X, b"journal"))
-    world.a.remove(X)
+    giver, _, world = await given_before_a_kill(tmp_path, Role.A)
+    giver.remove(X)
     again = after(world, tmp_path)
     async with again:
         await again.coordinator.first_run(Role.B)

@@ -21,22 +21,22 @@ from tests.sim.processes import current
 
 
 @contextmanager
-def rigged(network, watcher, before_statement, waited, inventory_seconds):
-    """Have the product dial and listen on `network`, watch with `watcher`, and do its jobs in the loop.
+def rigged(world):
+    """Have the product dial and listen, watch, and do its jobs in a world, by its plan.
 
-    `waited` is told when a wait has ended, at Server A, and when it began. An inventory waits for `inventory_seconds`.
+    The world is told when a wait has ended, at Server A, and when it began.
     """
     with ExitStack() as undo:
         for module, name, stand_in in (
-            (dial, "_connect", connect_on(network)),
-            (listen, "Listener", listener_class(network)),
+            (dial, "_connect", connect_on(world.network)),
+            (listen, "Listener", listener_class(world.network)),
             (shortway, "is_possible", lambda _: False),
-            (local, "INVENTORY_SECONDS", inventory_seconds),
+            (local, "INVENTORY_SECONDS", world.plan.inventory_seconds),
             (threads, "ThreadPoolExecutor", SimPool),
-            (watching, "Watcher", watcher),
-            (database, "sqlite3", SimSqlite(before_statement)),
+            (watching, "Watcher", world.watcher),
+            (database, "sqlite3", SimSqlite(world.before_statement)),
             (saving, "boot_id", lambda: b"boot %d" % running.get().machine.boots),
-            (Coordinator, "wait_in_sync", _wait_in_sync(waited)),
+            (Coordinator, "wait_in_sync", _wait_in_sync(world.honest.waited)),
             (identity, "machine_id", lambda: f"machine {current.get().name}"),
         ):
             undo.enter_context(patch.object(module, name, stand_in))

@@ -90,8 +90,7 @@ def made(plan, place):
         loop.job_seconds = world.job_seconds
         loop.set_exception_handler(world.complained)
         disk = simulated(world.disk, world.rng("secrets"))
-        told = (world.before_statement, world.honest.waited)
-        with disk as stand_ins, rigged(world.network, world.watcher, *told, plan.inventory_seconds):
+        with disk as stand_ins, rigged(world):
             world.prepare(stand_ins)
             yield world
     finally:

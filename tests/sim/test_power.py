@@ -13,6 +13,13 @@ OLD, NEW = b"o" * 3_000, b"n" * 6_000
 SEEDS = range(150)
 
 
+def machines(clock):
+    """Yield each seed with a fresh machine and a person who works there."""
+    for seed in SEEDS:
+        disk = SimDisk(clock)
+        yield seed, disk.machine("a"), Person(disk, b"/sim/a", random.Random(seed))
+
+
 class Cuts:
     """A scenario on a fresh disk for each seed, then a cut; every outcome is collected."""
 
@@ -22,15 +29,12 @@ class Cuts:
 
     def run(self, scenario, path=b"f"):
         """Return what is found at `path` after each cut: contents, or None where nothing is."""
-        for seed in SEEDS:
-            disk = SimDisk(self._clock)
-            machine = disk.machine("a")
-            person = Person(disk, b"/sim/a", random.Random(seed))
+        for seed, machine, person in machines(self._clock):
             person.write(b"f", OLD)
             machine.file_systems[0].sync()
-            scenario(person, SimOS(disk, random.Random(seed)))
+            scenario(person, SimOS(machine.disk, random.Random(seed)))
             power_cut(machine, random.Random(seed))
-            assert not disk.descriptors
+            assert not machine.disk.descriptors
             self.outcomes.add(person.read(path))
         return self.outcomes
 
@@ -133,17 +137,14 @@ def test_a_failed_sync_makes_nothing_durable_and_no_later_one_helps(cuts):
     assert b"" in cuts.run(scenario, b"g")
 
 
-def test_a_rename_is_one(cuts):
+def test_a_rename_is_one(clock):
     """Across directories too: the file has one of its names, never none and never both."""
 
     def scenario(person, _):
         person.mkdir(b"d")
         person.rename(b"f", b"d/g")
 
-    for seed in SEEDS:
-        disk = SimDisk(cuts._clock)
-        machine = disk.machine("a")
-        person = Person(disk, b"/sim/a", random.Random(seed))
+    for seed, machine, person in machines(clock):
         person.write(b"f", OLD)
         machine.file_systems[0].sync()
         scenario(person, None)
@@ -154,11 +155,8 @@ def test_a_rename_is_one(cuts):
 def test_an_exchange_is_one_and_what_follows_rests_on_it(clock):
     """A file that is exchanged out and then moved elsewhere is at one of its three places, whatever was synced."""
     places = set()
-    for seed in SEEDS:
-        disk = SimDisk(clock)
-        machine = disk.machine("a")
-        person = Person(disk, b"/sim/a", random.Random(seed))
-        system = SimOS(disk, random.Random(seed))
+    for seed, machine, person in machines(clock):
+        disk, system = machine.disk, SimOS(machine.disk, random.Random(seed))
         person.mkdir(b"staging")
         person.mkdir(b"kept")
         person.write(b"f", OLD)
@@ -196,10 +194,7 @@ def test_the_kernel_writes_out_by_itself_after_a_while(cuts, clock):
 
 def test_who_keeps_the_books_is_told_what_people_lost(clock):
     found = set()
-    for seed in SEEDS:
-        disk = SimDisk(clock)
-        machine = disk.machine("a")
-        person = Person(disk, b"/sim/a", random.Random(seed))
+    for seed, machine, person in machines(clock):
         person.write(b"f", b"1")
         with machine.process("server").running():
             person.write(b"g", b"2")
@@ -209,10 +204,7 @@ def test_who_keeps_the_books_is_told_what_people_lost(clock):
 
 def test_people_lose_also_what_only_a_copy_of_the_product_still_holds(clock):
     found = set()
-    for seed in SEEDS:
-        disk = SimDisk(clock)
-        machine = disk.machine("a")
-        person = Person(disk, b"/sim/a", random.Random(seed))
+    for seed, machine, person in machines(clock):
         with machine.process("server").running():
             person.write(b"copy", b"1")
         machine.file_systems[0].sync()
