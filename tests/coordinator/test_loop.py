@@ -305,6 +305,50 @@ async def test_a_child_follows_when_its_parent_turned_up_by_itself(tmp_path):
         assert world.b.read(at("d/x")) == b"x"
 
 
+def _move(replica, source, target):
+    """Rename as a program does; return the reports of the new name and of the old one."""
+    standing = replica._tree.pop(source)
+    replica._tree[target] = standing
+    return Change(target, standing.entry), Change(source, None)
+
+
+async def _move_while_the_directory_is_made(world):
+    """Leave B making a directory for a file that A reports as moved into it, the old name last."""
+    world.a.write(X, b"1")
+    await world.start()
+    gate = world.b.gates["apply"] = asyncio.Event()
+    world.a.mkdir(D)
+    await world.until(lambda: world.coordinator.pair.is_busy(D))
+    new, old = _move(world.a, X, at("d/x"))
+    world.a._report(new)
+    await world.until(lambda: world.coordinator.pair.arriving)
+    world.a._report(old)
+    await world.until(lambda: world.coordinator.pair.views.get(Role.A, X) is None)
+    await world.until(lambda: not world.coordinator.pair.dirty)
+    assert not world.coordinator.pair.is_busy(X)
+    return gate
+
+
+@in_virtual_time
+async def test_what_moved_into_a_new_directory_is_renamed_also_where_its_old_name_is_reported_later(tmp_path):
+    async with World(tmp_path) as world:
+        gate = await _move_while_the_directory_is_made(world)
+        gate.set()
+        await world.settle()
+        (step,) = world.b.steps_for(at("d/x"))
+        assert step.action.renamed_from == X
+
+
+@in_virtual_time
+async def test_what_waits_to_be_renamed_into_a_directory_waits_for_no_lock(tmp_path):
+    async with World(tmp_path) as world:
+        gate = await _move_while_the_directory_is_made(world)
+        assert not await world.coordinator.holds.lock(D, world.coordinator.lanes[Role.A].wait_applied)
+        await world.until(lambda: world.coordinator.pair.is_busy(X))
+        gate.set()
+        await world.until(lambda: X not in world.b._tree)
+
+
 @in_virtual_time
 async def test_what_turned_up_in_a_directory_that_could_not_become_a_file_is_planned_with_it_again(tmp_path):
     async with World(tmp_path) as world:

@@ -107,13 +107,15 @@ def test_what_was_left_is_planned_again_when_something_becomes_of_what_is_in_its
         pair.observe(role, D, directory(0o700 if role is Role.A else 0o755), 1)
     pair.observe(Role.A, X, file("x"), 1)
     pair.begin([D, Y])
-    pair.leave(X, D)
+    pair.leave({X: D}, {(Role.B, file("x").digest): D})
     pair.dirty.clear()
     pair.observe(Role.A, Y, file("y"), 1)
     pair.end([Y])
     assert X not in pair.dirty
+    assert pair.arriving == {(Role.B, file("x").digest): D}
     happen(pair)
     assert X in pair.dirty
+    assert not pair.arriving
 
 
 def test_a_directory_is_planned_again_when_something_in_it_changes(ground):

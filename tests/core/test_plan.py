@@ -266,6 +266,19 @@ class TestRenames:
             Action(at("d/f"), None, file("1"), renamed_from=at("f"), expected_source=file("1"))
         ]
 
+    def test_what_an_earlier_plan_left_is_waited_for_too(self) -> None:
+        """The new name of a directory is reported before its old one is believed gone."""
+        base = tree({"f": "1"})
+        two = pair(base, tree({"f": "1", "d/": {"g": "1"}}), base)
+        made = plan(two.views, [at("d"), at("d/g")], lambda path: path != at("d"))
+        assert made.arriving == {(Role.B, file("1").digest): at("d")}
+        two.views.observe(Role.A, at("f"), None)
+        later = plan(two.views, [at("f")], lambda path: path != at("d"), arriving=made.arriving)
+        assert later.hindered == {at("f"): at("d")}
+        for held in (at("d"), at("f")):
+            locked = plan(two.views, [at("f")], lambda path: path != at("d"), held.__eq__, made.arriving)
+            assert bool(locked.hindered) is (held != at("d"))
+
     def test_nothing_waits_for_a_name_that_is_locked_only_to_be_renamed_below_it(self) -> None:
         base = tree({"f": "1", "d": "2"})
         two = pair(base, tree({"d/": {"f": "1"}}), base)

@@ -276,6 +276,9 @@ class Holds:
                 return True
             await queue.wait_gone()
         queue = self._add(Journalled(Hold(path, {Role.A: None, Role.B: None}), 0, ""))
+        # What waited only to be renamed below this name waits no longer.
+        self._pair.replan(path)
+        self._wake()
         async with queue.mutex:
             try:
                 # From here on nothing new is applied to it; what was under way ends first, and may move the base.

@@ -271,11 +271,11 @@ class Coordinator:
             part = set(islice(dirty, _PLAN_PATHS_MAX))
             dirty, self.pair.dirty = part, dirty - part
             self.wake()
-        planned = plan(views, filter(views.is_open, dirty), self._may_act, lambda path: not self.holds.is_free(path))
+        opened = filter(views.is_open, dirty)
+        planned = plan(views, opened, self._may_act, lambda path: not self.holds.is_free(path), self.pair.arriving)
         for path, entry in planned.agreed:
             self.pair.agree(path, entry)
-        for path, hindrance in planned.hindered.items():
-            self.pair.leave(path, hindrance)
+        self.pair.leave(planned.hindered, planned.arriving)
         for role in Role:
             self.lanes[role].add(planned.actions[role])
 

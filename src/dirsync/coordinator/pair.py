@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from dirsync.core.entry import Digest, Entry, File, Observed, Problem, Role, Symlink, Untracked, same_content
 from dirsync.core.paths import RelPath, parent
+from dirsync.core.plan import Arriving
 from dirsync.core.tree import Tree
 from dirsync.core.views import Views
 from dirsync.limits import PENDING_INLINE_BYTES_MAX, RETRY_FIRST_SECONDS, RETRY_MAX_SECONDS
@@ -30,7 +31,8 @@ class Pair:
 
     `dirty` are paths to be planned. `record` is called for each advance of the base. `is_frozen` says of a path that
     its base must not advance by mere agreement (it has held updates). `known` are the replicas whose every path was
-    observed: the others are only taken to stand at the base, which agrees with nothing.
+    observed: the others are only taken to stand at the base, which agrees with nothing. `arriving` has what the paths
+    that are set aside will bring.
     """
 
     def __init__(
@@ -49,7 +51,10 @@ class Pair:
         self._inline_bytes = 0
         self._detected: dict[RelPath, float] = {}
         self._busy: Counter[RelPath] = Counter()
-        self._left: dict[RelPath, set[RelPath]] = {}  # by what is in their way
+        # By what is in their way: paths that are set aside, and contents that wait to arrive there.
+        self._left: dict[RelPath, set[RelPath]] = {}
+        self._awaited: dict[RelPath, set[tuple[Role, Digest]]] = {}
+        self.arriving: Arriving = {}
         self._unanswered: dict[tuple[Role, RelPath], Entry | None] = {}
         self._digests: dict[Digest, int] = {}
         self.files = 0
@@ -240,16 +245,28 @@ class Pair:
         """Something became of `path`: it is planned again if it is open, and so is what was left because of it."""
         if self.views.is_open(path):
             self.dirty.add(path)
-        self.dirty |= self._left.pop(path, frozenset())
+        left = self._left.pop(path, None)
+        if left is None:
+            return
+        self.dirty |= left
+        for content in self._awaited.pop(path, ()):
+            if self.arriving.get(content) == path:
+                del self.arriving[content]
 
     def plan_all(self) -> None:
         """Have everything planned again that is open."""
         self.dirty |= self.views.open_paths
         self._left.clear()
+        self._awaited.clear()
+        self.arriving.clear()
 
-    def leave(self, path: RelPath, hindrance: RelPath) -> None:
-        """Set `path` aside until something becomes of what is in its way."""
-        self._left.setdefault(hindrance, set()).add(path)
+    def leave(self, hindered: Mapping[RelPath, RelPath], arriving: Mapping[tuple[Role, Digest], RelPath]) -> None:
+        """Set paths aside until something becomes of what is in their way, and remember what is to arrive by then."""
+        for path, hindrance in hindered.items():
+            self._left.setdefault(hindrance, set()).add(path)
+        for content, hindrance in arriving.items():
+            self._awaited.setdefault(hindrance, set()).add(content)
+            self.arriving[content] = hindrance
 
     def note_trouble(self, path: RelPath, reason: str, is_announced: bool) -> Trouble:
         """Note that `path` failed; each failure in a row doubles the time to the next try."""

@@ -4,9 +4,10 @@
 a directory goes last, a file that only changed its name is renamed. Decides order, never direction.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from types import MappingProxyType
 
 from dirsync.core.entry import Digest, Directory, Entry, File, Observed, Problem, Role, Symlink, Untracked
 from dirsync.core.paths import RelPath, ancestors
@@ -29,6 +30,10 @@ class Action:
     expected_source: File | None = None
 
 
+Arriving = dict[tuple[Role, Digest], RelPath]
+"""The contents that wait to stand at a replica under another name, each with the path in the way."""
+
+
 class Reason(Enum):
     """Why a path is left for later."""
 
@@ -43,12 +48,14 @@ class Plan:
     """Actions per replica in the order of their application; agreed entries to record; paths left, and why.
 
     `hindered` has the path in the way of each that is left for a reason of the tree: nothing changes before that does.
+    `arriving` has it by replica and content, where a file waits for a directory that may be touched soon.
     """
 
     actions: dict[Role, list[Action]] = field(default_factory=lambda: {Role.A: [], Role.B: []})
     agreed: list[tuple[RelPath, Entry | None]] = field(default_factory=list)
     left: dict[RelPath, Reason] = field(default_factory=dict)
     hindered: dict[RelPath, RelPath] = field(default_factory=dict)
+    arriving: Arriving = field(default_factory=dict)
 
     def leave(self, path: RelPath, reason: Reason, hindrance: RelPath) -> None:
         """Leave a path until something becomes of `hindrance`."""
@@ -65,11 +72,13 @@ def plan(
     paths: Iterable[RelPath],
     is_free: Callable[[RelPath], bool],
     is_held: Callable[[RelPath], bool] = _never,
+    arriving: Mapping[tuple[Role, Digest], RelPath] = MappingProxyType({}),
 ) -> Plan:
     """Plan the given paths, and the directories they need.
 
     `is_free` says whether a path may be acted upon now; one that may not (held, or in work) blocks only what
     depends on it. `is_held` says that this may last: nothing waits for such a directory only to be renamed into it.
+    `arriving` is what plans before this one left, and still waits.
     """
     result = Plan()
     outcomes: dict[RelPath, Outcome] = {}
@@ -80,7 +89,7 @@ def plan(
         above = _keep_parents(views, path, outcomes, is_free, is_held, result)
         if above is not None:
             result.leave(path, Reason.PARENT, above)
-    _keep_sources(views, outcomes, is_held, result)
+    _keep_sources(views, outcomes, is_held, arriving, result)
     for path in sorted(outcomes, key=_depth, reverse=True):
         child = None if path in result.left else _child_in_the_way(views, path, outcomes, result)
         if child is not None:
@@ -135,24 +144,25 @@ def _keep_parents(
 
 
 def _keep_sources(
-    views: Views, outcomes: dict[RelPath, Outcome], is_held: Callable[[RelPath], bool], result: Plan
+    views: Views,
+    outcomes: dict[RelPath, Outcome],
+    is_held: Callable[[RelPath], bool],
+    earlier: Mapping[tuple[Role, Digest], RelPath],
+    result: Plan,
 ) -> None:
     """Leave what goes while its content waits for a directory under another name: together they are one rename."""
-    arriving = {
-        (role, outcome.entry.digest): path
-        for path, outcome in outcomes.items()
-        if isinstance(outcome.entry, File) and path in result.left and not any(map(is_held, ancestors(path)))
-        for role in Role
-        if views.get(role, path) is None
-    }
-    if not arriving:
+    for path, outcome in outcomes.items():
+        if isinstance(outcome.entry, File) and path in result.hindered and not any(map(is_held, ancestors(path))):
+            absent = [role for role in Role if views.get(role, path) is None]
+            result.arriving |= dict.fromkeys([(role, outcome.entry.digest) for role in absent], result.hindered[path])
+    if not (result.arriving or earlier):
         return
     for path, outcome in outcomes.items():
         held = {role: views.get(role, path) for role in Role} if outcome.entry is None else {}
-        contents = [(role, found.digest) for role, found in held.items() if isinstance(found, File)]
-        name = next((arriving[content] for content in contents if content in arriving), None)
-        if name is not None:
-            result.leave(path, Reason.PARENT, result.hindered[name])
+        for content in [(role, found.digest) for role, found in held.items() if isinstance(found, File)]:
+            in_the_way = result.arriving.get(content) or earlier.get(content)
+            if in_the_way is not None and not is_held(in_the_way):
+                result.leave(path, Reason.PARENT, in_the_way)
 
 
 def _as_directory(base: Entry | None, a: Observed, b: Observed) -> Outcome:
