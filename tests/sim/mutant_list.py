@@ -334,7 +334,7 @@ MUTANTS = (
     Mutant(
         "what is left is not planned again",
         "dirsync.coordinator.pair",
-        "        self.dirty |= self._left.pop(path, frozenset())\n",
+        "        self.dirty |= left\n",
         "",
     ),
 )
