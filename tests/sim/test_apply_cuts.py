@@ -4,6 +4,7 @@ Whatever the moment: what stood there is there still or kept, and a reader sees 
 apply has answered, what it did is there after a power cut too, and so is what it kept.
 """
 
+import errno
 import os
 import random
 from dataclasses import dataclass, field
@@ -22,11 +23,14 @@ from dirsync.disk.reading import digest_of
 from dirsync.disk.root import Root
 from dirsync.disk.staging import Staging
 from dirsync.disk.unlocking import Unlocking
+from dirsync.errors import DirsyncError
 from tests.sim.disk import Killed, SimDisk
 from tests.sim.modules import SimPath
 from tests.sim.patching import simulated
 from tests.sim.person import Person
 from tests.sim.power import power_cut
+from tests.sim.syscalls import SYNCING
+from tests.sim.trees import STAGING_PREFIX
 
 START_NS = 1_790_000_000_000_000_000
 OLD_NS = 1_600_000_000_000_000_000
@@ -87,15 +91,21 @@ UNSYNCED = {
 
 
 class Run:
-    """One apply that ends at its `end`-th call, or comes to its own end, and the start after it."""
+    """One apply that ends at its `end`-th call, or comes to its own end, and the start after it.
 
-    def __init__(self, scenario, seed, end, is_power_cut):
+    With `is_failing` that call fails, and the apply goes on; `standing` is what is there when it has answered.
+    """
+
+    def __init__(self, scenario, seed, end, is_power_cut, *, is_failing=False, has_renameat2=True):
         self._scenario = scenario
         self._rng = random.Random(seed)
         self._end = end
         self._is_power_cut = is_power_cut
+        self._is_failing = is_failing
         self.calls = []
         self.outcomes = None
+        self.standing = {}
+        self.found = {}
         self.files = {}
         self.kept = set()
         clock = iter(range(START_NS, START_NS + 10**15, 10**6))
@@ -103,10 +113,12 @@ class Run:
         self._machine = self._disk.machine("a")
         self._person = Person(self._disk, b"/sim/a/root", self._rng)
         with simulated(self._disk, self._rng) as self._system:
+            self._system.libc.has_renameat2 = has_renameat2
             self._set_up()
             process = self._machine.process("server")
             with process.running():
                 self._apply()
+            self.standing = self._kinds()
             self._stop(process)
             with self._machine.process("server again").running():
                 self._look()
@@ -154,7 +166,7 @@ class Run:
             prepared = [*self._steps(staging, known), *self._moves(known)]
             with apply_batch(root, staging, kept, Unlocking(root, self._state()), prepared) as batch:
                 self.outcomes = batch.outcomes
-        except Killed:
+        except (Killed, DirsyncError):
             pass
         finally:
             self._disk.before_call = None
@@ -185,7 +197,13 @@ class Run:
     def _before_call(self, process, call, what):
         self.calls.append(call)
         if len(self.calls) == self._end:
+            if self._is_failing:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
             self._stop(process)
+
+    def _kinds(self):
+        tree = self._person.tree()
+        return {path: (found[0], found[3]) for path, found in tree.items() if not path.startswith(STAGING_PREFIX)}
 
     def _stop(self, process):
         if process.is_killed:
@@ -210,8 +228,8 @@ class Run:
             self.kept.add(system.read(number, 1 << 20))
             system.close(number)
         self._close(opened)
-        tree = self._person.tree()
-        self.files = {path: found[3] for path, found in tree.items() if found[0] == "file"}
+        self.found = self._kinds()
+        self.files = {path: content for path, (kind, content) in self.found.items() if kind == "file"}
 
     def problems(self):
         """Return what does not hold."""
@@ -259,6 +277,18 @@ def test_a_kill_at_any_call_loses_nothing(name):
 def test_a_power_cut_at_any_call_loses_nothing(name):
     found, _ = sweep(SCENARIOS[name], range(2) if name != "many" else [], is_power_cut=True)
     assert found == []
+
+
+@pytest.mark.parametrize("has_renameat2", [True, False])
+@pytest.mark.parametrize("name", sorted(SCENARIOS.keys() - {"many"}))
+def test_what_an_apply_that_failed_has_done_is_durable(name, has_renameat2):
+    """It is found there, and both sides agree on it: a power cut that undid it would be taken for somebody's edit."""
+    scenario = SCENARIOS[name]
+    for end in range(1, len(Run(scenario, 0, None, False, has_renameat2=has_renameat2).calls) + 1):
+        for seed in range(3):
+            run = Run(scenario, seed, end, True, is_failing=True, has_renameat2=has_renameat2)
+            if run.calls[end - 1] not in (*SYNCING, "openat2"):  # what is to be synced is opened first
+                assert run.found == run.standing, (end, run.calls[end - 1], run.outcomes)
 
 
 @pytest.mark.parametrize("name", UNSYNCED)

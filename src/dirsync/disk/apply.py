@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from dirsync.core.entry import Directory, File, Symlink
 from dirsync.core.paths import RelPath, parent
 from dirsync.core.plan import Action
-from dirsync.core.reports import Failed
+from dirsync.core.reports import Failed, Refused
 from dirsync.disk.durability import SINGLE_SYNCS_MAX, sync_directories
 from dirsync.disk.kept import Kept, KeptArea
 from dirsync.disk.metadata import dress, owner_at
@@ -180,10 +180,11 @@ class _Run:
     def _make_names_durable(self, outcomes: list[Outcome]) -> list[Outcome]:
         """Sync what the steps touched; a step whose names are not durable has failed, as far as anybody is told.
 
-        What was put back is made durable, too: after a cut ours could stand there instead. Where nothing was kept,
-        what a cut brings back of the staging area's names is our own, and the start drops it.
+        What was put back is made durable, too: after a cut ours could stand there instead. And so is what a step may
+        have done before it failed: it is found there, and agreed on. Where nothing was kept, what a cut brings back of
+        the staging area's names is our own, and the start drops it.
         """
-        if not self._stepper.has_moved and not any(isinstance(each, Done) for each in outcomes):
+        if not self._stepper.has_moved and all(isinstance(each, Refused) for each in outcomes):
             return outcomes
         errors: dict[RelPath, OSError] = {}
         common: OSError | None = None
