@@ -123,8 +123,7 @@ def check_deletions(world):
     in the few calls between the look and the swap nothing tells of it, once the name has been moved. And what was
     written on in a file that was set aside is another content than the one that went.
     """
-    live = [set(world.view(side).contents.values()) for side in "ab"]
-    spared = live[0] & live[1] | world.people["a"].silent | world.people["b"].silent | world.ledger.set_aside
+    spared = world.people["a"].silent | world.people["b"].silent | world.ledger.set_aside
     for side in "ab":
         directory = world.disk.find(f"{state_of(side)}/versions".encode())
         files = {name.decode(): node.data for name, node in directory.children.items()}

@@ -15,7 +15,7 @@ _FILES = {
     "captures": "SELECT file, digest FROM captures WHERE file IS NOT NULL",
 }
 """Which files of the state directory are named by rows, by their directory there."""
-_INDEXED = "SELECT path, stat_inode, digest FROM index_entries WHERE digest IS NOT NULL"
+INDEXED = "SELECT path, stat_inode, digest FROM index_entries WHERE digest IS NOT NULL"
 
 
 class Durable:
@@ -35,7 +35,7 @@ class Durable:
         placed = {path: node for path, node in self._standing(side).items() if not node.is_persons}
         self._placed = {node: node.data for node in placed.values()}
         placed = {path: node for path, node in placed.items() if not _is_being_moved(node)}
-        rows = self._world.servers[side].database.committed(_INDEXED)
+        rows = self._world.servers[side].database.committed(INDEXED)
         self._indexed = {path: placed[path] for path, *known in rows if path in placed and _is(placed[path], *known)}
 
     def after_cut(self, side):

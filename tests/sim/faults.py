@@ -4,12 +4,24 @@ import asyncio
 import errno
 from functools import partial
 
+from tests.sim.durable import INDEXED
 from tests.sim.losses import forget_state, replace_machine
-from tests.sim.syscalls import MAKING, SYNCING, WRITING, Trouble, is_keeping, is_keeping_without_row, is_receiving
+from tests.sim.servers import directory_of
+from tests.sim.syscalls import (
+    MAKING,
+    SYNCING,
+    WRITING,
+    Putting,
+    Trouble,
+    is_keeping,
+    is_keeping_without_row,
+    is_receiving,
+)
 
 SPREAD_SECONDS = 3.0
 AIMED_SECONDS = 12.0
 """How long at most an aimed death waits for its call."""
+LOOK_SECONDS = 0.05
 DOOM_CALLS = 400
 DOOM_STEPS = 40
 
@@ -92,6 +104,25 @@ class Faults:
     async def _power_cut_after_receiving(self, side):
         self._world.calls.doom_after(side, is_receiving, is_power_cut=True)
         await self._doomed(side, AIMED_SECONDS)
+
+    async def _power_cut_after_restart(self, side):
+        """A server dies before what it put in place is durable; the power goes when its next index rests on that."""
+        server, put = self._world.servers[side], Putting(self._world.disk, directory_of(side).encode())
+        self._world.calls.doom_after(side, put, is_power_cut=False)
+        process = server.process
+        await self._until(lambda: server.process is not process)
+        self._world.calls.spare(side)
+        server.start()
+        await self._until(
+            lambda: put.file is None or put.file.inode in {row[1] for row in server.database.committed(INDEXED)}
+        )
+        self._cut(side)
+        self._start_later(side)
+
+    async def _until(self, is_so):
+        until = self._world.loop.time() + AIMED_SECONDS
+        while self._world.loop.time() < until and not is_so():
+            await asyncio.sleep(LOOK_SECONDS)
 
     async def _doomed(self, side, seconds=SPREAD_SECONDS):
         await asyncio.sleep(self._rng.random() * seconds)

@@ -142,6 +142,13 @@ MUTANTS = (
         "                yield self._connection\n",
         needs=_has_deaths,
     ),
+    Mutant(
+        "what a failed step has done not synced",
+        "dirsync.disk.apply",
+        "all(isinstance(each, Refused) for each in outcomes)",
+        "not any(isinstance(each, Done) for each in outcomes)",
+        needs=_has_power_cuts,
+    ),
     # Guards
     Mutant(
         "guard believes anything",

@@ -37,10 +37,24 @@ def rigged(world):
             (database, "sqlite3", SimSqlite(world.before_statement)),
             (saving, "boot_id", lambda: b"boot %d" % running.get().machine.boots),
             (Coordinator, "wait_in_sync", _wait_in_sync(world.honest.waited)),
+            (Coordinator, "_take_report", _take_report(world.report_seconds)),
             (identity, "machine_id", lambda: f"machine {current.get().name}"),
         ):
             undo.enter_context(patch.object(module, name, stand_in))
         yield
+
+
+def _take_report(report_seconds):
+    """Reports are taken in one after the other, and one of a lock that has ended waits for an answer."""
+    original = Coordinator._take_report
+
+    async def take_report(self, role, replica, report):
+        seconds = report_seconds()
+        if seconds:
+            await asyncio.sleep(seconds)
+        await original(self, role, replica, report)
+
+    return take_report
 
 
 def _wait_in_sync(waited):

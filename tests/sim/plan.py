@@ -35,6 +35,7 @@ FAULTS = (
     "power_cut_at_call",
     "power_cut_after_step",
     "power_cut_after_receiving",
+    "power_cut_after_restart",
     "power_cut_both",
     "stop",
     "reset",
@@ -72,7 +73,8 @@ class DiskKind:
 class Plan:
     """The choices of one seed. Times in seconds of virtual time.
 
-    `aimed` is how often somebody comes where `aims` says that it matters.
+    `aimed` is how often somebody comes where `aims` says that it matters; `cold_seconds` is how long a look may take
+    after a start, and `late_reports` how often Server A is held up before it takes a report in.
     """
 
     seed: int
@@ -87,6 +89,8 @@ class Plan:
     watch: WatchFaults
     locks_max_bytes: int
     inventory_seconds: float
+    cold_seconds: float
+    late_reports: float
     clock_offset_seconds: float
     disk: DiskKind
 
@@ -115,6 +119,8 @@ def make_plan(seed, *, has_faults=True):
         watch=_watch_faults(rng),
         locks_max_bytes=rng.choice((1 << 40, 1 << 40, 1 << 40, 100_000)),
         inventory_seconds=random.Random(f"{seed} inventory").choice((5.0, 0.0001, 0.0001)),
+        cold_seconds=random.Random(f"{seed} cold").choice((0.0, 0.0, 0.5)),
+        late_reports=random.Random(f"{seed} reports").choice((0.0, 0.0, 0.1)),
         clock_offset_seconds=rng.choice((0.0, 0.0, 0.0, 3.0, -3600.0)),
         disk=_disk_kind(random.Random(f"{seed} disk"), has_intruders=intruders_per_mille > 0 or aimed > 0),
     )

@@ -59,6 +59,7 @@ class Server:
         self.database = database
         self.process = None
         self.starts = 0
+        self.started = 0.0
         self._world = world
         self._settings = _settings(name, world.limits)
         self._run = run_a if self.role is Role.A else run_b
@@ -74,6 +75,7 @@ class Server:
         if self.process is not None:
             return
         self.starts += 1
+        self.started = self._world.loop.time()
         self._world.network.machine_up(self.name)
         on_disk = self.machine.process(f"{self.name}{self.starts}")
         self.process = Process(self.name, self.starts, on_disk)

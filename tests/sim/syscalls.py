@@ -9,6 +9,7 @@ from dirsync.core.paths import RelPath
 from dirsync.disk.kept import path_hash
 from tests.sim.aims import MOVING, Aims
 from tests.sim.nodes import Node
+from tests.sim.trees import STAGING_PREFIX
 
 WRITING = ("write", "pwrite", "copy_file_range", "sendfile")
 MAKING = ("open", "mkdir", "symlink", "link")
@@ -140,6 +141,25 @@ def is_keeping_without_row(database, call, what):
         return False
     paths = database.committed("SELECT path FROM index_entries")
     return what[3].partition(b"-")[0] not in {path_hash(RelPath(path)) for (path,) in paths}
+
+
+class Putting:
+    """Notices a call that gives a file a name in the directory `top`; `file` is the last one."""
+
+    def __init__(self, disk, top):
+        self._disk = disk
+        self._top = top
+        self.file = None
+
+    def __call__(self, call, what):
+        """Return whether this is such a call."""
+        if call not in MOVING or not all(isinstance(node, Node) for node in what[:4:2]):
+            return False
+        node, into = what[0].children.get(what[1]), self._disk.path_of(what[2])
+        is_it = node is not None and node.is_file and into.startswith(self._top) and STAGING_PREFIX not in into
+        if is_it:
+            self.file = node
+        return is_it
 
 
 def is_receiving(call, what):

@@ -33,6 +33,10 @@ from tests.sim.watching import watcher_class
 EPOCH_NS = 1_795_000_000_000_000_000
 """The wall clock when virtual time is 0: late in 2026."""
 RESTART_SECONDS = 1.0
+COLD_SECONDS = 3.0
+"""How long after its start a server reads slowly: nothing is in the page cache."""
+LATE_SECONDS = 0.3
+"""How long at most Server A is held up before it takes a report in."""
 UNWIND_SECONDS = 20.0
 _HINDERING_SYNCS = {"sync_fails", "few_descriptors"}
 
@@ -80,6 +84,7 @@ class World:
         self.last_act = {}
         self.power_cuts = {"a": 0, "b": 0}
         self._jobs = self.rng("jobs")
+        self._reports = self.rng("reports")
         self._tasks = {}
         self._is_over = False
 
@@ -298,7 +303,18 @@ class World:
         rng = self._jobs
         scale = 0.02 if rng.random() < 0.03 else 0.0005
         more = self.calls.aims.before_job(process, kind, call) if self.calls.aims.is_on else 0.0
+        more += self._cold_seconds(process, kind)
         return rng.random() * scale + more, rng.random() * scale
+
+    def _cold_seconds(self, process, kind):
+        if kind != "look" or self.loop.time() >= self.servers[process.name].started + COLD_SECONDS:
+            return 0.0
+        return self._jobs.random() * self.plan.cold_seconds
+
+    def report_seconds(self):
+        """Return how long Server A does not come to a report: mostly not at all."""
+        is_late = self._reports.random() < self.plan.late_reports
+        return self._reports.random() * LATE_SECONDS if is_late else 0.0
 
     def held_names(self):
         """Return the names that a lock keeps apart."""
