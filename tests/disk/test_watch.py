@@ -1,5 +1,6 @@
 """The watcher hints at whatever happens, with and without inotify, and survives what watchfiles does not."""
 
+import errno
 import os
 import queue
 import secrets
@@ -203,6 +204,22 @@ def test_lost_hints_ask_for_a_scan_and_watching_goes_on(tmp_path, listening, mon
         listener.barrier()
         (listener.root / "d" / "f").write_text("1")
         listener.until(lambda: b"d/f" in listener.paths)
+
+
+def test_where_inotify_fails_watchfiles_sees_to_new_directories(listening, monkeypatch):
+    def fail(_self, _seconds):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    if not listening.has_inotify:
+        pytest.skip("about inotify")
+    with listening() as listener:
+        monkeypatch.setattr(InotifyQueue, "read", fail)
+        listener.until(lambda: listener.scans == 2)  # when inotify failed, and when watchfiles watched anew
+        (listener.root / "d").mkdir()
+        listener.until(lambda: b"d" in listener.trees)
+        (listener.root / "d" / "f").write_text("1")
+        listener.until(lambda: b"d/f" in listener.paths)
+        listener.barrier()
 
 
 def test_at_the_limit_of_watches_it_says_so_and_goes_on(tmp_path, listening, monkeypatch):

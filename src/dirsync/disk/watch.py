@@ -84,7 +84,8 @@ class Watcher:
             self._clear_marks()
             self._inotify.start()
             self._thread.start()
-            self._has_tried.wait()
+            if not self._inotify.is_alive:
+                self._has_tried.wait()
 
     def stop(self) -> None:
         """End both threads."""
@@ -133,8 +134,9 @@ class Watcher:
         is_first = True
         while not self._stopping.is_set():
             self._interrupted.clear()
+            is_beside = self._inotify.is_alive
             try:
-                source = self._build()
+                source = self._build(is_beside)
             except _TROUBLE as error:
                 if is_first and not self._inotify.is_alive:
                     self._on_notice(f"the directory cannot be watched ({error}): changes are found by scanning")
@@ -145,7 +147,7 @@ class Watcher:
                 self._has_tried.set()
                 self._ask_for_scan(is_first)
                 is_first = False
-                is_interrupted = self._follow(source)
+                is_interrupted = self._follow(source, is_beside)
                 self._is_following = False
                 if is_interrupted:
                     delay = _REBUILD_FIRST_SECONDS
@@ -154,24 +156,31 @@ class Watcher:
             delay = min(delay * 2, _REBUILD_MAX_SECONDS)
         self._has_tried.set()
 
-    def _build(self) -> RustNotify:
-        self._has_links = self._has_links or _has_directory_links(self._directory)
-        if not self._has_links:
-            return RustNotify([self._directory, self._marks], False, False, 0, True, False)
-        directories = [*_directories_below(self._directory), self._marks]
-        return RustNotify(directories, False, False, 0, False, False)
+    def _build(self, is_beside: bool) -> RustNotify:
+        """Begin to watch.
+
+        Where watchfiles finds the directories itself it looks at each file, and nothing else runs meanwhile. So beside
+        inotify, which sees to new ones, it is told those that are there.
+        """
+        directories, has_links = _directories_below(self._directory)
+        self._has_links = self._has_links or has_links
+        if self._has_links or is_beside:
+            return RustNotify([*directories, self._marks], False, False, 0, False, False)
+        return RustNotify([self._directory, self._marks], False, False, 0, True, False)
 
     def _ask_for_scan(self, is_first: bool) -> None:
         """Between two watches nothing was seen, unless inotify saw it."""
         if not is_first and not self._inotify.is_alive:
             self._on_hints(Hints(is_scan_needed=True))
 
-    def _follow(self, source: RustNotify) -> bool:
+    def _follow(self, source: RustNotify, is_beside: bool) -> bool:
         """Report what one watch sees. Returns True where it only has to be built anew, False after trouble."""
         active_until = 0.0
         again: set[bytes] = set()
         try:
             while not self._stopping.is_set() and not self._interrupted.is_set():
+                if self._inotify.is_alive is not is_beside:
+                    return True
                 step = self._step_ms(active_until)
                 timeout = _AGAIN_MS if again else _TIMEOUT_MS
                 seen = source.watch(max(step * 4, _AGAIN_MS), step, timeout, self._interrupted)
@@ -219,23 +228,17 @@ def _relative(text: str, directory: str) -> bytes:
     return path if os.sep == "/" else path.replace(os.fsencode(os.sep), b"/")
 
 
-def _directories_below(directory: str) -> list[str]:
-    found = [directory]
+def _directories_below(directory: str) -> tuple[list[str], bool]:
+    """Return every directory of a tree, and whether links to directories stand in it."""
+    found, has_links = [directory], False
     for above in found:
         try:
             with os.scandir(above) as entries:
-                found.extend(entry.path for entry in entries if entry.is_dir(follow_symlinks=False))
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        found.append(entry.path)
+                    elif entry.is_symlink() and entry.is_dir():
+                        has_links = True
         except OSError:
             continue  # it went away, or a scan reports why it cannot be listed
-    return found
-
-
-def _has_directory_links(directory: str) -> bool:
-    for above in _directories_below(directory):
-        try:
-            with os.scandir(above) as entries:
-                if any(entry.is_symlink() and entry.is_dir() for entry in entries):
-                    return True
-        except OSError:
-            continue  # as above
-    return False
+    return found, has_links
