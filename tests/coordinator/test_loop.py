@@ -350,6 +350,22 @@ async def test_what_waits_to_be_renamed_into_a_directory_waits_for_no_lock(tmp_p
 
 
 @in_virtual_time
+async def test_what_lies_in_a_directory_whose_bits_cannot_be_set_goes_on(tmp_path):
+    """It may be somebody else's directory: that one is tried again now and then, and nothing in it waits for that."""
+    async with World(tmp_path) as world:
+        world.a.mkdir(D)
+        await world.start()
+        world.b.gives(D, *[Failed("not permitted")] * 99)
+        world.a.chmod(D, 0o700)
+        await world.until(lambda: world.said(EventName.ERROR, D))
+        await asyncio.sleep(100)
+        begin = asyncio.get_running_loop().time()
+        world.a.write(at("d/x"), b"x")
+        await world.until(lambda: at("d/x") in world.b._tree)
+        assert asyncio.get_running_loop().time() - begin < 0.1
+
+
+@in_virtual_time
 async def test_what_turned_up_in_a_directory_that_could_not_become_a_file_is_planned_with_it_again(tmp_path):
     async with World(tmp_path) as world:
         world.a.mkdir(D)

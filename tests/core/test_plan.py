@@ -279,6 +279,14 @@ class TestRenames:
             locked = plan(two.views, [at("f")], lambda path: path != at("d"), held.__eq__, made.arriving)
             assert bool(locked.hindered) is (held != at("d"))
 
+    def test_nothing_waits_for_what_cannot_be_read_only_to_be_renamed_below_it(self) -> None:
+        base = tree({"f": "1", "d": "2"})
+        two = pair(base, tree({"d/": {"f": "1"}}), base)
+        two.views.observe(Role.B, at("d"), Problem("unreadable"))
+        made = two.plan(two.views.open_paths)
+        assert made.left == {at("d"): Reason.PROBLEM, at("d/f"): Reason.PARENT}
+        assert made.actions[Role.B] == [Action(at("f"), file("1"), None)]
+
     def test_nothing_waits_for_a_name_that_is_locked_only_to_be_renamed_below_it(self) -> None:
         base = tree({"f": "1", "d": "2"})
         two = pair(base, tree({"d/": {"f": "1"}}), base)

@@ -225,7 +225,6 @@ class Coordinator:
         self._emit(EventName.RECONCILING, None, {"files": self.pair.views.count_files(self.pair.files)})
 
     def _take_change(self, role: Role, change: Change) -> None:
-        """Note a change."""
         at = asyncio.get_running_loop().time() - change.age_ms / 1000
         self._generation += 1
         is_news = self.lanes[role].is_news(change.path, change.serial)
@@ -246,7 +245,10 @@ class Coordinator:
         self.holds.agreed(path, entry)
 
     def _may_act(self, path: RelPath) -> bool:
-        return not self.pair.is_waiting(path) and not self.pair.is_busy(path) and self.holds.is_free(path)
+        return not self.pair.is_busy(path) and not self._is_lasting(path)
+
+    def _is_lasting(self, path: RelPath) -> bool:
+        return self.pair.is_waiting(path) or not self.holds.is_free(path)
 
     async def _plan_forever(self) -> None:
         while True:
@@ -271,8 +273,7 @@ class Coordinator:
             part = set(islice(dirty, _PLAN_PATHS_MAX))
             dirty, self.pair.dirty = part, dirty - part
             self.wake()
-        opened = filter(views.is_open, dirty)
-        planned = plan(views, opened, self._may_act, lambda path: not self.holds.is_free(path), self.pair.arriving)
+        planned = plan(views, filter(views.is_open, dirty), self._may_act, self._is_lasting, self.pair.arriving)
         for path, entry in planned.agreed:
             self.pair.agree(path, entry)
         self.pair.leave(planned.hindered, planned.arriving)

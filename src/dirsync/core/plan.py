@@ -71,14 +71,15 @@ def plan(
     views: Views,
     paths: Iterable[RelPath],
     is_free: Callable[[RelPath], bool],
-    is_held: Callable[[RelPath], bool] = _never,
+    is_lasting: Callable[[RelPath], bool] = _never,
     arriving: Mapping[tuple[Role, Digest], RelPath] = MappingProxyType({}),
 ) -> Plan:
     """Plan the given paths, and the directories they need.
 
-    `is_free` says whether a path may be acted upon now; one that may not (held, or in work) blocks only what
-    depends on it. `is_held` says that this may last: nothing waits for such a directory only to be renamed into it.
-    `arriving` is what plans before this one left, and still waits.
+    `is_free` says whether a path may be acted upon now; one that may not (held, failed, or in work) blocks only what
+    depends on it. `is_lasting` says that this may last (held, or failed): what lies in such a directory does not wait
+    where one stands at both sides, and nothing waits only to be renamed into it. `arriving` is what plans before this
+    one left, and still waits.
     """
     result = Plan()
     outcomes: dict[RelPath, Outcome] = {}
@@ -86,10 +87,10 @@ def plan(
         if is_free(path):
             _decide(views, path, outcomes, result)
     for path in [p for p, outcome in outcomes.items() if outcome.entry is not None]:
-        above = _keep_parents(views, path, outcomes, is_free, is_held, result)
+        above = _keep_parents(views, path, outcomes, is_free, is_lasting, result)
         if above is not None:
             result.leave(path, Reason.PARENT, above)
-    _keep_sources(views, outcomes, is_held, arriving, result)
+    _keep_sources(views, outcomes, is_lasting, arriving, result)
     for path in sorted(outcomes, key=_depth, reverse=True):
         child = None if path in result.left else _child_in_the_way(views, path, outcomes, result)
         if child is not None:
@@ -117,17 +118,17 @@ def _keep_parents(
     path: RelPath,
     outcomes: dict[RelPath, Outcome],
     is_free: Callable[[RelPath], bool],
-    is_held: Callable[[RelPath], bool],
+    is_lasting: Callable[[RelPath], bool],
     result: Plan,
 ) -> RelPath | None:
     """Make every directory above a surviving path survive too; return one that cannot be touched now.
 
-    A held name is not touched, and need not be where a directory stands at both sides.
+    What is held or has failed is not touched, and need not be where a directory stands at both sides.
     """
     needed: list[RelPath] = []
     for above in ancestors(path):
         a, b = views.get(Role.A, above), views.get(Role.B, above)
-        if above not in outcomes and (is_free(above) or is_held(above)):
+        if above not in outcomes and (is_free(above) or is_lasting(above)):
             if isinstance(a, Directory) and isinstance(b, Directory):
                 return None
             if is_free(above):
@@ -146,22 +147,25 @@ def _keep_parents(
 def _keep_sources(
     views: Views,
     outcomes: dict[RelPath, Outcome],
-    is_held: Callable[[RelPath], bool],
+    is_lasting: Callable[[RelPath], bool],
     earlier: Mapping[tuple[Role, Digest], RelPath],
     result: Plan,
 ) -> None:
     """Leave what goes while its content waits for a directory under another name: together they are one rename."""
     for path, outcome in outcomes.items():
-        if isinstance(outcome.entry, File) and path in result.hindered and not any(map(is_held, ancestors(path))):
+        in_the_way = result.hindered.get(path)
+        if in_the_way is None or in_the_way in result.left or any(map(is_lasting, ancestors(path))):
+            continue
+        if isinstance(outcome.entry, File):
             absent = [role for role in Role if views.get(role, path) is None]
-            result.arriving |= dict.fromkeys([(role, outcome.entry.digest) for role in absent], result.hindered[path])
+            result.arriving |= dict.fromkeys([(role, outcome.entry.digest) for role in absent], in_the_way)
     if not (result.arriving or earlier):
         return
     for path, outcome in outcomes.items():
         held = {role: views.get(role, path) for role in Role} if outcome.entry is None else {}
         for content in [(role, found.digest) for role, found in held.items() if isinstance(found, File)]:
             in_the_way = result.arriving.get(content) or earlier.get(content)
-            if in_the_way is not None and not is_held(in_the_way):
+            if in_the_way is not None and not is_lasting(in_the_way):
                 result.leave(path, Reason.PARENT, in_the_way)
 
 
