@@ -96,6 +96,10 @@ class Machine:
         self._last_ns = max(self._clock() + self._offset_ns, self._last_ns + CALL_NS)
         return self._last_ns
 
+    def instant(self):
+        """Return what the wall clock showed when this moment of virtual time began."""
+        return self._clock() + self._offset_ns
+
     def step(self, difference_ns):
         """Set the wall clock forward or back."""
         self._offset_ns += difference_ns

@@ -34,7 +34,8 @@ class Durable:
         self._whole = {area: self._whole_files(side, area) for area in _FILES}
         placed = {path: node for path, node in self._standing(side).items() if not node.is_persons}
         self._placed = {node: node.data for node in placed.values()}
-        placed = {path: node for path, node in placed.items() if not _is_being_moved(node)}
+        instant_ns = self._world.machines[side].instant()
+        placed = {path: node for path, node in placed.items() if not _is_being_moved(node, instant_ns)}
         rows = self._world.servers[side].database.committed(INDEXED)
         self._indexed = {path: placed[path] for path, *known in rows if path in placed and _is(placed[path], *known)}
 
@@ -90,11 +91,15 @@ def _is(node, inode, digest):
     return node.inode == inode and blake3(node.data).digest() == digest
 
 
-def _is_being_moved(node):
-    """Return whether a person has renamed it, or something above it, and never synced that."""
+def _is_being_moved(node, instant_ns):
+    """Return whether a person has renamed it, or something above it, and never synced that, or an apply just did.
+
+    An apply takes no time here: what it did in this moment it has not answered for yet, as where it gives back what it
+    took out. The name is older than that, and what lies in the staging area instead is kept by the next start.
+    """
     while node.parent is not node:
         op = node.parent.ops.get(node.name)
-        if op is not None and op.is_persons:
+        if op is not None and (op.is_persons or op.at_ns >= instant_ns):
             return True
         node = node.parent
     return False

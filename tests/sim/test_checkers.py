@@ -5,9 +5,11 @@ from blake3 import blake3
 
 from dirsync.core.entry import File, Role
 from dirsync.core.events import Event, EventName
+from dirsync.core.fingerprint import Known
 from dirsync.core.paths import RelPath
 from dirsync.core.versions import Why
-from dirsync.store import version_rows
+from dirsync.disk.root import fingerprint_of
+from dirsync.store import index_rows, version_rows
 from tests.sim import checkers
 from tests.sim.losses import replace_machine
 from tests.sim.plan import make_plan
@@ -90,6 +92,24 @@ def stage(place):
         yield stage
         for server in world.servers.values():
             server.database.kill()
+
+
+@pytest.mark.parametrize("seconds", [0.0, 1.0])
+def test_a_name_that_a_row_rests_on_is_durable_but_while_an_apply_gives_it_back(stage, seconds):
+    stage.copies(b"content", "b")
+    node, root, durable = stage.node("b"), stage.world.root("b"), stage.world.durable
+    node.is_persons = False
+    known = Known(File(blake3(node.data).digest(), len(node.data), 0, 0o644), fingerprint_of(node.status()), 0)
+    with stage.world.servers["b"].database.opened.transaction() as connection:
+        index_rows.save(connection, [(RelPath(X), known)])
+    root.fs.sync()
+    root.fs.rename([(root, X, node, None)])
+    root.fs.rename([(root, X, None, node)])
+    stage.world.loop.now += seconds
+    durable.before_cut("b")
+    root.fs.rename([(root, X, node, None)])
+    durable.after_cut("b")
+    assert stage.broken == ("durable" if seconds else None)
 
 
 def test_honest_compares_what_was_done_before_the_question(stage):
