@@ -118,6 +118,19 @@ def test_what_was_left_is_planned_again_when_something_becomes_of_what_is_in_its
     assert not pair.arriving
 
 
+def test_what_was_left_is_planned_again_also_when_what_is_in_its_way_has_failed(ground):
+    pair = ground.pair
+    pair.observe(Role.A, D, directory(), 1)
+    pair.observe(Role.A, X, file("x"), 1)
+    pair.begin([D])
+    pair.leave({X: D}, {(Role.B, file("x").digest): D})
+    pair.dirty.clear()
+    pair.note_trouble(D, "not permitted", is_announced=True)
+    pair.end([D])
+    assert pair.dirty == {X}
+    assert not pair.arriving
+
+
 def test_a_directory_is_planned_again_when_something_in_it_changes(ground):
     ground.pair.observe(Role.A, D, directory(), 1)
     ground.pair.dirty.clear()

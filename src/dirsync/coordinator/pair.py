@@ -221,12 +221,14 @@ class Pair:
         self._busy.update(paths)
 
     def end(self, paths: Iterable[RelPath]) -> None:
-        """The work on these has ended; what was left because of it is planned again."""
+        """The work on these has ended; what was left because of it is planned again, also where it has failed."""
         for path in paths:
             self._busy[path] -= 1
             if not self._busy[path]:
                 del self._busy[path]
-            if not self.is_waiting(path):
+            if self.is_waiting(path):
+                self._release(path)
+            else:
                 self.replan(path)
 
     def is_waiting(self, path: RelPath) -> bool:
@@ -245,6 +247,10 @@ class Pair:
         """Something became of `path`: it is planned again if it is open, and so is what was left because of it."""
         if self.views.is_open(path):
             self.dirty.add(path)
+        self._release(path)
+
+    def _release(self, path: RelPath) -> None:
+        """Have planned again what was left because of `path`."""
         left = self._left.pop(path, None)
         if left is None:
             return
