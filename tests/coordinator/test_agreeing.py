@@ -83,3 +83,44 @@ async def test_a_result_does_not_hide_what_the_target_reported_after_it(tmp_path
             target.gates.pop("applied").set()
             await world.settle()
             assert source.read(X) == b"and then the target's own", role
+
+
+@in_virtual_time
+async def test_a_result_does_not_hide_it_either_where_the_source_is_lost_meanwhile(tmp_path):
+    for number, role in enumerate(Role):
+        async with World(tmp_path / str(number)) as world:
+            await world.start()
+            target, source = world.replicas[role], world.replicas[role.other]
+            gate = target.gates["applied"] = asyncio.Event()
+            source.write(X, b"first")
+            await world.until(lambda target=target: X in target.tree())
+            target._clock_ns += 1_000_000_000  # the newest wins, where it is not known that both held the first
+            target.write(X, b"and then the target's own")
+            await world.until(lambda target=target: not target._reports)
+            await world.lose(role.other)
+            gate.set()
+            await asyncio.sleep(1)
+            world.attach(role.other)
+            await world.settle()
+            assert source.read(X) == b"and then the target's own", role
+
+
+@in_virtual_time
+async def test_a_report_from_before_an_apply_is_old_also_where_the_source_is_lost_meanwhile(tmp_path):
+    for number, role in enumerate(Role):
+        async with World(tmp_path / str(number)) as world:
+            await world.start()
+            target, source = world.replicas[role], world.replicas[role.other]
+            gate = target.gates["reports"] = asyncio.Event()
+            target.write(X, b"for a moment")
+            target.remove(X)
+            source.write(X, b"given")
+            await world.until(lambda target=target: X in target.tree())
+            await world.until(lambda world=world, role=role: world.coordinator.pair.views.get(role, X) is not None)
+            await world.lose(role.other)
+            gate.set()
+            await world.until(lambda target=target: not target._reports)
+            await asyncio.sleep(1)
+            world.attach(role.other)
+            await world.settle()
+            assert target.read(X) == b"given", role

@@ -5,6 +5,7 @@ them: it stood at the place that they overwrote or deleted. Whatever else makes 
 """
 
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 
 @dataclass(slots=True)
@@ -72,8 +73,11 @@ class Ledger:
         if content and content not in self.values:
             self.values[content] = Value(content, side, path, at)
 
-    def changed(self, side, before, after, at):
-        """A person did one step: what stood in the tree of a side before it, and after it, by path."""
+    def changed(self, side, before, after, at, opened=MappingProxyType({})):
+        """A person did one step: what stood in the tree of a side before it, and after it, by path.
+
+        `opened`: since when somebody has had it open, of each place of which somebody has.
+        """
         self.take_away(before, after)
         gone = set(before.values()) - set(after.values())
         for content in gone:
@@ -85,16 +89,22 @@ class Ledger:
         came = set(after.values()) - set(before.values())
         for place, content in after.items():
             if content != (old := before.get(place)):
-                grows_since = self._grown(side, place, old, content, at)
+                grows_since = self._grown(side, place, old, content, at, opened.get(place, at))
                 if content in came:
                     draft = self.drafts.setdefault((side, content), Draft())
                     draft.grows_since = grows_since if draft.since is None else min(draft.grows_since, grows_since)
                     draft.since = at
 
-    def _grown(self, side, place, old, content, at):
-        """Return since when the file at this place has only grown, and take note of this change."""
-        since, last = self.growing.get((side, place), (at, at))
-        if old is None or len(content) <= len(old) or at - last >= PAUSE_SECONDS:
+    def _grown(self, side, place, old, content, at, opened):
+        """Return since when the file at this place has only grown, and take note of this change.
+
+        Whoever waits for a writer does so from when it was opened, also where nothing has been written yet.
+        """
+        begin = max(opened, at - PAUSE_SECONDS)
+        since, last = self.growing.get((side, place), (begin, at))
+        if at - last >= PAUSE_SECONDS:
+            since = begin
+        if old is None or len(content) <= len(old):
             since = at
         self.growing[side, place] = since, at
         return since

@@ -77,6 +77,7 @@ class World:
         }
         self.people = {}
         self.removed = set()  # what people have removed, and may still have open
+        self._opened = {}  # since when people have had a file open
         self._recorded = set()
         self._before_cut = {}
         self._views = {}
@@ -147,7 +148,7 @@ class World:
         finally:
             running.reset(token)
             now = self.loop.time()
-            self.ledger.changed(side, before, self._in_reach(side, opened), now)
+            self.ledger.changed(side, before, self._in_reach(side, opened), now, self._opened_at(side, now))
             self.removed.update(node for _, node in nodes if not node.links)
             after = self.tree(side)
             for path in kinds.keys() | after.keys():
@@ -160,6 +161,13 @@ class World:
         device = self.root(side).fs.device
         files = [file for file in self.disk.descriptors.values() if file.owner is None]
         return {file.node for file in files if file.node.fs.device == device and file.node.is_file}
+
+    def _opened_at(self, side, now):
+        """Return since when people have had files open at a side, by node and by path, and take note of new ones."""
+        opened = {node: self._opened.get(node, now) for node in self._open_files(side)}
+        other = {node: at for node, at in self._opened.items() if node.fs.device != self.root(side).fs.device}
+        self._opened = other | opened
+        return opened | {path: opened[node] for path, node in self._views[side].nodes if node in opened}
 
     def _in_reach(self, side, opened):
         """Return the contents that people at a side can change: what stands there, and what they had open."""

@@ -77,7 +77,6 @@ class Lane:
     def close(self) -> None:
         """A replica was lost: drop what has not been applied. It is planned anew from what is found later."""
         self._target = self._source = None
-        self._ages = ReportAges()
         self._shared.clear()
         self._end(*self._transfers.drop())
         self._end(*self._batches.drop())
@@ -107,10 +106,15 @@ class Lane:
         """Take note of a report of the target; return whether it is later than the last apply of the path."""
         return self._ages.is_news(path, serial, is_applying=path in self._applying)
 
-    async def wait_quiet(self) -> None:
-        """Wait until no apply is under way. Once the lane is closed none begins."""
+    async def supersede(self) -> None:
+        """Wait until no apply is under way, and let nothing count that the target has reported: an inventory follows.
+
+        Once the lane is closed no apply begins. Where only the source was lost, what the target has reported and
+        answered is still on its way, and counts.
+        """
         while self._applying:
             await next(iter(self._applying.values())).wait()
+        self._ages = ReportAges()
 
     async def wait_applied(self, path: RelPath) -> None:
         """Wait until no apply of `path` is under way."""

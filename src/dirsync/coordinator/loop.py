@@ -190,7 +190,7 @@ class Coordinator:
         Nothing is applied meanwhile: what was given after its place in the inventory had passed would count as deleted.
         """
         self._stop_applying(role)
-        await self.lanes[role].wait_quiet()
+        await self.lanes[role].supersede()
         self._compared.discard(role)
         self._announce_comparison()
         now = asyncio.get_running_loop().time()
