@@ -124,6 +124,7 @@ def check_deletions(world):
     written on in a file that was set aside is another content than the one that went.
     """
     spared = world.people["a"].silent | world.people["b"].silent | world.ledger.set_aside
+    standing = world.view("a").contents.items() & world.view("b").contents.items()
     for side in "ab":
         directory = world.disk.find(f"{state_of(side)}/versions".encode())
         files = {name.decode(): node.data for name, node in directory.children.items()}
@@ -133,6 +134,8 @@ def check_deletions(world):
             value = world.ledger.values.get(content := files.get(file))
             if value is None or value.excuse or (path, content) in world.ledger.taken or content in spared:
                 continue
+            if any(there == content and where != path for where, there in standing):
+                continue  # it went along with a directory that somebody moved while it was put there
             if not _concerns(path, world.locks.asked_for):
                 world.violated("deletion", f"{path.decode()} at {side}, {content[:40]!r}, was deleted by nobody")
                 return

@@ -191,6 +191,17 @@ def test_what_was_set_aside_as_deleted_was_deleted_by_somebody(stage, is_theirs)
     assert stage.broken == (None if is_theirs else "deletion")
 
 
+@pytest.mark.parametrize("name", [X, b"moved"])
+def test_what_was_deleted_by_nobody_counts_although_it_is_back_but_not_where_it_went_along(stage, name):
+    content = stage.writes("a")
+    stage.keeps("b", content, Why.DELETED)
+    stage.world.root("a").fs.rename([(stage.world.root("a"), X, stage.node("a"), None)])
+    for side in "ab":
+        stage.copies(content, side, name)
+    checkers.check_deletions(stage.world)
+    assert stage.broken == ("deletion" if name == X else None)
+
+
 def test_a_version_that_has_lost_its_name_is_no_version(stage):
     stage.keeps("a", stage.writes("a"), Why.REPLACED, checkers.RECOVERED + b"0123")
     checkers.check_loss(stage.world)
