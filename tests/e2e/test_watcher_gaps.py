@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -219,11 +220,18 @@ def test_at_the_limit_of_watches_the_scan_finds_the_rest(pair: Pair) -> None:
         put(pair.b / f"d{number}" / "f", "1")
     arrives(pair, pair.b)
     assert "max_user_watches" in str(pair.server_b.wait_event("notice")["reason"])
-    for number in range(60):
-        put(pair.b / f"d{number}" / "f", "changed")
-        put(pair.b / f"d{number}" / "g", "new")
-    arrives(pair, pair.b)
-    assert found_by_scan(pair, "b") > 0
+    rounds = count()
+
+    def are_found_by_scan() -> bool:
+        """Change everything once more. While the new directories are still walked through, that finds it first."""
+        content = f"changed {next(rounds)}"
+        for number in range(60):
+            put(pair.b / f"d{number}" / "f", content)
+            put(pair.b / f"d{number}" / "g", content)
+        arrives(pair, pair.b)
+        return found_by_scan(pair, "b") > 0
+
+    wait_until(are_found_by_scan, "changes that only a scan found")
     assert "found only by scanning" in pair.command("dirsync", "status").stdout
 
 

@@ -72,6 +72,8 @@ async def test_what_was_staged_goes_when_the_state_cannot_be_written(tmp_path, m
         raise StateError("the disk of the state directory is full")
 
     async with local_ground(tmp_path) as ground:
+        ground.write("first", b"has a row before anybody is told")
+        await ground.until("first", File)
         ground.write("a", b"old")
         change = await ground.until("a", File)
         await ground.replica.hold([HeldName(rel("a"), change.found)])

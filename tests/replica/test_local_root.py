@@ -8,15 +8,18 @@ import threading
 from contextlib import contextmanager
 
 import pytest
+from blake3 import blake3
 
 import dirsync.disk.probe as probe
 import dirsync.replica.footing as footing
+import dirsync.replica.saving as saving
 from dirsync.core.entry import File
 from dirsync.core.events import EventName
 from dirsync.core.plan import Action
 from dirsync.core.reports import Back, Lost, Step
 from dirsync.errors import RootLost, StateError
 from tests.replica.local_ground import local_ground, rel
+from tests.support.state_copy import committed
 
 
 @pytest.fixture
@@ -24,9 +27,9 @@ def readings(monkeypatch):
     counted = []
     real = probe.read_whole
 
-    def read(*args, **kwargs):
-        counted.append(1)
-        return real(*args, **kwargs)
+    def read(descriptor, size, *more):
+        counted.append(size)
+        return real(descriptor, size, *more)
 
     monkeypatch.setattr(probe, "read_whole", read)
     return counted
@@ -49,7 +52,7 @@ async def test_a_restart_reads_nothing_that_is_unchanged(tmp_path, readings):
     async with local_ground(tmp_path) as ground:
         assert not ground.replica.is_new
         assert ground.replica.replica_id == identity
-        assert len(readings) == 1
+        assert set(readings) == {len("changed")}  # twice, where it is too young
         assert ground.seen.keys() == first.keys() - {rel("d/f8")}
         changes = [(path, fields["change"]) for path, fields in ground.of(EventName.DETECTED)]
         assert sorted(changes) == [(rel("d/f7"), "modified"), (rel("d/f8"), "deleted")]
@@ -217,6 +220,29 @@ async def test_at_start_an_empty_or_other_root_is_new(tmp_path, is_emptied):
     async with local_ground(tmp_path) as ground:
         assert not ground.replica.is_new
         assert ground.replica.replica_id == identity
+
+
+@pytest.mark.parametrize("told_by", ["a report", "a result", "an inventory"])
+async def test_whoever_was_told_of_a_file_is_not_told_that_all_are_gone(tmp_path, monkeypatch, told_by):
+    """Killed right after it has told of its first file, a server recognises at its start that the root was emptied."""
+    monkeypatch.setattr(saving, "_SAVE_SECONDS", 1e6)
+    content = File(blake3(b"1").digest(), 1, 10**18, 0o644)
+    async with local_ground(tmp_path, is_started=told_by != "an inventory") as ground:
+        if told_by == "a result":
+            await ground.replica.apply([Step(Action(rel("a"), None, content), b"1")])
+        else:
+            ground.write("a", b"1")
+        if told_by == "a report":
+            await ground.until("a", File)
+        elif told_by == "an inventory":
+            assert isinstance((await ground.snapshot())[rel("a")], File)
+        with committed(tmp_path / "state") as connection:
+            assert connection.execute("SELECT path FROM index_entries").fetchall() == [(b"a",)]
+        (tmp_path / "state").rename(tmp_path / "left")
+        shutil.copytree(tmp_path / "left", tmp_path / "state")
+    (tmp_path / "root" / "a").unlink()
+    async with local_ground(tmp_path) as ground:
+        assert ground.replica.is_new
 
 
 async def test_a_root_that_lost_its_last_file_in_a_crash_does_not_lose_its_name(tmp_path):

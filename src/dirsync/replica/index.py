@@ -24,6 +24,7 @@ class Index:
         self._rowless: set[RelPath] = set()
         for path, known in rows:
             self._put(path, known)
+        self._files_taken = self._files_saved = self.files
 
     def get(self, path: RelPath) -> Known | None:
         """Return what is known of a path."""
@@ -52,10 +53,16 @@ class Index:
         if self._drop(path):
             self._unsaved.add(path)
 
+    @property
+    def is_unrecorded(self) -> bool:
+        """Whether files are known, and none was when the index was last saved."""
+        return self.files > 0 and self._files_saved == 0
+
     def take_unsaved(self) -> list[tuple[RelPath, Known | None]]:
         """Return the rows that changed since the last call, to be saved; None forgets a path."""
         rows = [(path, self.known.get(path)) for path in self._unsaved]
         self._unsaved.clear()
+        self._files_taken = self.files
         return rows
 
     def rowless(self, paths: Iterable[RelPath]) -> list[tuple[RelPath, Known]]:
@@ -64,7 +71,8 @@ class Index:
         return [(path, known) for path, known in found if known is not None]
 
     def saved(self, rows: Iterable[tuple[RelPath, Known | None]]) -> None:
-        """Take note that these rows were saved."""
+        """Take note that these rows, the last that were taken, were saved."""
+        self._files_saved = self._files_taken
         self._rowless.difference_update(path for path, known in rows if known is not None)
 
     def put_back(self, rows: Iterable[tuple[RelPath, Known | None]]) -> None:

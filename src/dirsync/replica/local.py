@@ -205,8 +205,7 @@ class LocalReplica:
 
     async def set_ignore(self, patterns: Sequence[str]) -> None:
         """Ignore other names from now on. A newly ignored one is no deletion: it is forgotten without a word."""
-        site = self._site
-        if site.rules.change(patterns):
+        if self._site.rules.change(patterns):
             self._has_new_rules = True
             self._scanning.want()
 
@@ -228,12 +227,15 @@ class LocalReplica:
 
     async def reports(self) -> Sequence[Report]:
         """Wait for something to report and return it, in order. One caller at a time."""
+        await self._site.outbox.wait()
+        await self._writer.save_first()
         return await self._site.outbox.take()
 
     async def snapshot(self, believed: Iterable[Row] = ()) -> AsyncIterator[Sequence[Row]]:
         """Scan, wait a while until what was found has settled, and yield every entry in batches. Raises RootLost."""
         await self._scanning.full_unless_fresh()
         await self._settling.wait_listed(None if self._has_new_rules else INVENTORY_SECONDS)
+        await self._writer.save_first()
         rows = self._settling.conclusions.view()
         if self._has_new_rules:
             # Only now: a look that began under other rules could bring back what is ignored.
@@ -254,14 +256,8 @@ class LocalReplica:
         await self._settling.wait_looked()
         if is_full:
             await self._settling.wait_confirmed()
-        conclusions = self._settling.conclusions
-        return Look(
-            conclusions.unsettled.standings(),
-            self.files,
-            self.size,
-            self._site.outbox.reported,
-            conclusions.found_by_scan,
-        )
+        seen, reported = self._settling.conclusions, self._site.outbox.reported
+        return Look(seen.unsettled.standings(), self.files, self.size, reported, seen.found_by_scan)
 
     async def fetch(self, refs: Sequence[ContentRef]) -> Sequence[bytes | None]:
         """Return small contents; None where it is not that content any more."""
@@ -293,6 +289,7 @@ class LocalReplica:
     async def apply(self, steps: Sequence[Step]) -> Sequence[Result]:
         """Do the steps in order, each guarded; one result each. Raises RootLost."""
         results = await self._applying.apply(steps)
+        await self._writer.save_first()
         self._contents.manifests.placed()
         return results
 

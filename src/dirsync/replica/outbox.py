@@ -92,8 +92,15 @@ class Outbox:
                 self._bytes -= _content_bytes(report)
                 self._waiting[key] = replace(waiting, report=replace(report, found=DROPPED, content=None))
 
+    async def wait(self) -> None:
+        """Wait until there is something to take."""
+        await self._has_some.wait()
+
     async def take(self) -> Sequence[Report]:
-        """Wait for reports and return them, at most about BATCH_BYTES_MAX of content at once."""
+        """Wait for reports and return them, at most about BATCH_BYTES_MAX of content at once.
+
+        Nothing is awaited once they are taken: they are in the taker's hand, or here.
+        """
         await self._has_some.wait()
         now = asyncio.get_running_loop().time()
         taken: list[Report] = []

@@ -41,6 +41,7 @@ class IndexWriter:
         self._versions = versions
         self._written_out = WrittenOut(0)
         self._is_failing = False
+        self._turn = asyncio.Lock()
         self.was_interrupted = False
         """Whether the server of last time was killed, or died, while it was at work."""
 
@@ -70,8 +71,20 @@ class IndexWriter:
             await asyncio.sleep(_SAVE_SECONDS)
             await self.save()
 
+    async def save_first(self) -> None:
+        """Have a row of a file on the disk before anybody is told of one.
+
+        By that a start recognises a directory that was emptied meanwhile: it is no wish to delete everything.
+        """
+        if self._site.index.is_unrecorded:
+            await self.save()
+
     async def save(self) -> None:
         """Save what changed; what cannot be saved is announced once and tried again."""
+        async with self._turn:
+            await self._save()
+
+    async def _save(self) -> None:
         site = self._site
         rows, bound_ns = site.index.take_unsaved(), self._written_out.bound_ns()
         if not rows and not self._versions.is_behind:
