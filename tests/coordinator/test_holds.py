@@ -12,7 +12,7 @@ from tests.support.coordinated import World
 from tests.support.trees import at
 from tests.support.virtual_time import in_virtual_time
 
-X, Y = at("x"), at("y")
+X, Y, D = at("x"), at("y"), at("d")
 
 
 async def locked(world, path=X):
@@ -436,3 +436,22 @@ async def test_a_queue_of_ten_thousand(memory):
         assert await unlocking == len(contents)
         assert applied_contents(world) == contents
         await world.settle()
+
+
+@in_virtual_time
+async def test_a_directory_made_by_a_drain_is_there_though_a_report_from_before_comes_late(tmp_path):
+    async with World(tmp_path) as world:
+        world.a.mkdir(D)
+        await locked(world, at("d/x"))
+        await queued(world, b"1", path=at("d/x"))
+        world.a.remove(at("d/x"))
+        world.a.remove(D)
+        await world.until(lambda: world.coordinator.pair.views.get(Role.A, D) is None)
+        await world.until(lambda: world.coordinator.holds.depth(at("d/x")) == 2)
+        gate = world.a.gates["reports"] = asyncio.Event()
+        world.a.mkdir(D)
+        world.a.remove(D)
+        assert await unlock(world, at("d/x")) == 2
+        gate.set()
+        await world.settle()
+        assert D in world.a.tree()

@@ -43,11 +43,13 @@ class HoldSteps:
         for update, content in zip(group, contents, strict=False):
             steps.append(Step(Action(self._hold.path, expected, update.entry), content, update.id))
             expected = update.entry
-        results = await replica.apply(steps)
-        now = asyncio.get_running_loop().time()
-        for step, result in zip(above, results[: len(above)], strict=True):
-            if isinstance(result, Applied):
-                self._pair.observe(Role.A, step.action.path, now_standing(step.action, result), now)
+        ages, made = self._pair.ages[Role.A], [step.action.path for step in above]
+        with ages.applying(made):
+            results = await replica.apply(steps)
+            now = asyncio.get_running_loop().time()
+            for path, step, result in zip(made, above, results[: len(above)], strict=True):
+                if isinstance(result, Applied) and ages.is_latest(path, result.serial):
+                    self._pair.observe(Role.A, path, now_standing(step.action, result), now)
         return results[len(above) :]
 
     async def _stage(self, replica: FullReplica, update: Update, entry: File) -> bool:

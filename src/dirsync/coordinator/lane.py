@@ -15,7 +15,6 @@ from dirsync.coordinator.batches import Batches
 from dirsync.coordinator.bringing import Content, bring
 from dirsync.coordinator.conflicts import Conflicts
 from dirsync.coordinator.pair import Pair, Trouble
-from dirsync.coordinator.report_ages import ReportAges
 from dirsync.coordinator.tally import Tally
 from dirsync.coordinator.telling import Telling
 from dirsync.coordinator.transfers import Progress, Transfers
@@ -67,7 +66,7 @@ class Lane:
         # Where the source held what shall be when it was planned: once it is applied, both have held it.
         self._shared: set[RelPath] = set()
         self._applying: dict[RelPath, asyncio.Event] = {}
-        self._ages = ReportAges()
+        self._ages = pair.ages[role]
         self._slots = asyncio.Semaphore(_APPLIES_MAX)
 
     def open(self, target: FullReplica, source: FullReplica) -> None:
@@ -104,7 +103,7 @@ class Lane:
 
     def is_news(self, path: RelPath, serial: int) -> bool:
         """Take note of a report of the target; return whether it is later than the last apply of the path."""
-        return self._ages.is_news(path, serial, is_applying=path in self._applying)
+        return self._ages.is_news(path, serial)
 
     async def supersede(self) -> None:
         """Wait until no apply is under way, and let nothing count that the target has reported: an inventory follows.
@@ -114,7 +113,7 @@ class Lane:
         """
         while self._applying:
             await next(iter(self._applying.values())).wait()
-        self._ages = ReportAges()
+        self._ages.supersede()
 
     async def wait_applied(self, path: RelPath) -> None:
         """Wait until no apply of `path` is under way."""
@@ -160,19 +159,18 @@ class Lane:
 
     async def _apply(self, target: FullReplica, steps: list[Step]) -> Sequence[Result]:
         is_done = asyncio.Event()
-        for step in steps:
-            self._applying.update(dict.fromkeys(paths_of(step.action), is_done))
+        paths = [path for step in steps for path in paths_of(step.action)]
+        self._applying.update(dict.fromkeys(paths, is_done))
         try:
-            results = await target.apply(steps)
-            now = asyncio.get_running_loop().time()
-            for step, result in zip(steps, results, strict=True):
-                self._learn(step.action, result, now)
+            with self._ages.applying(paths):
+                results = await target.apply(steps)
+                now = asyncio.get_running_loop().time()
+                for step, result in zip(steps, results, strict=True):
+                    self._learn(step.action, result, now)
         finally:
             is_done.set()
-            for step in steps:
-                for path in paths_of(step.action):
-                    self._applying.pop(path, None)
-                    self._ages.ended(path)
+            for path in paths:
+                self._applying.pop(path, None)
         return results
 
     async def _with_contents(self, batch: list[Action], source: FullReplica) -> list[Step]:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
+from dirsync.coordinator.report_ages import ReportAges
 from dirsync.core.entry import Digest, Entry, File, Observed, Problem, Role, Symlink, Untracked, same_content
 from dirsync.core.paths import RelPath, parent
 from dirsync.core.plan import Arriving
@@ -32,7 +33,7 @@ class Pair:
     `dirty` are paths to be planned. `record` is called for each advance of the base. `is_frozen` says of a path that
     its base must not advance by mere agreement (it has held updates). `known` are the replicas whose every path was
     observed: the others are only taken to stand at the base, which agrees with nothing. `arriving` has what the paths
-    that are set aside will bring.
+    that are set aside will bring; `ages` tell which report of a replica is older than what was applied there.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Pair:
         self._unanswered: dict[tuple[Role, RelPath], Entry | None] = {}
         self._digests: dict[Digest, int] = {}
         self.files = 0
+        self.ages = {role: ReportAges() for role in Role}
 
     def load(self, base: Tree[Entry]) -> None:
         """Start from a recorded base; what each replica holds is unknown yet."""

@@ -4,6 +4,10 @@ A report and the result of an apply may pass each other on the way, in both dire
 count of its reports (`serial`), and reports come in the order of that count.
 """
 
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
 from dirsync.core.paths import RelPath
 
 
@@ -11,15 +15,34 @@ class ReportAges:
     """Which of one replica's reports are old. Remembers only while older ones may still be on their way."""
 
     def __init__(self) -> None:
+        self._under_way: Counter[RelPath] = Counter()
+        self.supersede()
+
+    def supersede(self) -> None:
+        """Forget what was reported and applied: an inventory follows that says it all, perhaps of another start."""
         self._taken = 0
         self._during: dict[RelPath, int] = {}
         self._applied: dict[RelPath, int] = {}
         self._last_applied = -1
 
-    def is_news(self, path: RelPath, serial: int, *, is_applying: bool) -> bool:
+    @contextmanager
+    def applying(self, paths: Iterable[RelPath]) -> Iterator[None]:
+        """Within the block these are applied to, and `is_latest` is asked of each that was."""
+        applied = list(paths)
+        self._under_way.update(applied)
+        try:
+            yield
+        finally:
+            self._under_way.subtract(applied)
+            for path in applied:
+                if not self._under_way[path]:
+                    del self._under_way[path]
+                    self._during.pop(path, None)
+
+    def is_news(self, path: RelPath, serial: int) -> bool:
         """Take note of a report; return False where what was applied to the path since is known already."""
         self._taken = serial
-        if is_applying:
+        if path in self._under_way:
             self._during[path] = serial
         is_late = serial <= self._applied.get(path, -1)
         if serial >= self._last_applied:
@@ -32,7 +55,3 @@ class ReportAges:
             self._applied[path] = serial
             self._last_applied = max(serial, self._last_applied)
         return self._during.get(path, -1) <= serial
-
-    def ended(self, path: RelPath) -> None:
-        """No apply of the path is under way any more."""
-        self._during.pop(path, None)
