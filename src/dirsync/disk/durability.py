@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from dirsync.core.paths import RelPath
 from dirsync.disk.root import Root
-from dirsync.disk.syscalls import has_sync_file_system, sync_file_system
+from dirsync.disk.syscalls import give_back, has_sync_file_system, sync_file_system
 
 SINGLE_SYNCS_MAX = 16
 """Beyond this one sync of the file system is cheaper."""
@@ -50,5 +50,5 @@ def sync_directories(root: Root, paths: Iterable[RelPath]) -> dict[RelPath, OSEr
         except OSError as error:
             errors[path] = error
         finally:
-            os.close(fd)
+            give_back(fd)
     return errors
