@@ -1,4 +1,5 @@
 import os
+from typing import Any
 
 import pytest
 
@@ -14,9 +15,11 @@ F = RelPath(b"f")
 
 def _keep(bench: Bench, content: bytes = b"old") -> str:
     known = bench.make("f", content)
-    file, entry = bench.kept.keep(bench.root.fd, b"f", F, known.entry)
-    assert entry == known.entry
-    return file
+    kept: list[Kept] = []
+    made = bench.kept.keep(bench.root.fd, b"f", F, known.entry, kept)
+    assert kept == [made]
+    assert made.entry == known.entry
+    return made.file
 
 
 def test_a_kept_file_is_read_and_removed(bench: Bench) -> None:
@@ -39,16 +42,16 @@ def test_two_of_one_path_are_two_files(bench: Bench) -> None:
 def test_orphans_are_what_no_record_names(bench: Bench) -> None:
     recorded, orphan = _keep(bench, b"one"), _keep(bench, b"two")
     bench.make("unknown")
-    bench.kept.keep(bench.root.fd, b"unknown", RelPath(b"unknown"), file_entry(b"old"))
+    bench.kept.keep(bench.root.fd, b"unknown", RelPath(b"unknown"), file_entry(b"old"), [])
     assert bench.kept.orphans({recorded}, bench.path_of("f")) == [Kept(orphan, file_entry(b"two"), F, Why.REPLACED)]
 
 
 def test_a_link_is_kept_across_file_systems(far_bench: Bench) -> None:
     bench = far_bench
     bench.at("f").symlink_to("target")
-    file, entry = bench.kept.keep(bench.root.fd, b"f", F, Symlink(b"target"))
-    assert entry == Symlink(b"target")
-    assert os.readlink(bench.state / "versions" / file) == "target"
+    kept = bench.kept.keep(bench.root.fd, b"f", F, Symlink(b"target"), [])
+    assert kept.entry == Symlink(b"target")
+    assert os.readlink(bench.state / "versions" / kept.file) == "target"
     assert not bench.at("f").is_symlink()
 
 
@@ -59,7 +62,7 @@ def test_a_link_that_cannot_be_kept_durably_leaves_nothing(far_bench: Bench, mon
     far_bench.at("f").symlink_to("target")
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(OSError, match="Input/output"):
-        far_bench.kept.keep(far_bench.root.fd, b"f", F, Symlink(b"target"))
+        far_bench.kept.keep(far_bench.root.fd, b"f", F, Symlink(b"target"), [])
     assert far_bench.kept.files() == set()
     assert far_bench.at("f").is_symlink()
 
@@ -87,9 +90,9 @@ def test_a_content_that_cannot_be_synced_leaves_the_others_and_the_names_durable
 def test_a_copy_that_differs_says_what_it_is(far_bench: Bench) -> None:
     bench = far_bench
     bench.make("f", b"longer than expected")
-    file, entry = bench.kept.keep(bench.root.fd, b"f", F, file_entry(b"old"))
-    assert entry == file_entry(b"longer than expected")
-    assert bench.kept_content(file) == b"longer than expected"
+    kept = bench.kept.keep(bench.root.fd, b"f", F, file_entry(b"old"), [])
+    assert kept.entry == file_entry(b"longer than expected")
+    assert bench.kept_content(kept.file) == b"longer than expected"
 
 
 def test_the_second_look_reads_only_what_changed(bench: Bench) -> None:
@@ -133,7 +136,7 @@ def test_a_copy_that_a_crash_cut_short_is_no_version(far_bench: Bench, monkeypat
     with monkeypatch.context() as patched:
         patched.setattr(os, "pwrite", die)
         with pytest.raises(_Killed):
-            bench.kept.keep(bench.root.fd, b"f", F, file_entry(b"old"))
+            bench.kept.keep(bench.root.fd, b"f", F, file_entry(b"old"), [])
     assert len(bench.kept.files()) == 1
     assert bench.kept.orphans(set(), bench.path_of("f")) == []
     assert bench.kept.files() == set()
@@ -149,7 +152,7 @@ def test_what_a_program_has_open_when_its_copy_begins_waits_whatever_the_stat_sa
     with bench.at("f").open("ab") as writer:
         monkeypatch.setattr("dirsync.disk.kept.copy_content", lambda *_, **__: writer.close() or (b"", 0))
         with pytest.raises(OSError, match="open for writing"):
-            bench.kept.keep(bench.root.fd, b"f", RelPath(b"f"), known.entry)
+            bench.kept.keep(bench.root.fd, b"f", RelPath(b"f"), known.entry, [])
     assert bench.at("f").exists()
 
 
@@ -163,9 +166,34 @@ def test_a_copy_that_cannot_get_its_name_leaves_nothing(far_bench: Bench, monkey
     with monkeypatch.context() as patched:
         patched.setattr(os, "rename", fail)
         with pytest.raises(OSError, match="Input/output"):
-            bench.kept.keep(bench.root.fd, b"f", F, file_entry(b"old"))
+            bench.kept.keep(bench.root.fd, b"f", F, file_entry(b"old"), [])
     assert bench.kept.files() == set()
     assert bench.at("f").read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("failing", [1, 2], ids=["the original", "then the copy, too"])
+def test_a_copy_whose_original_cannot_be_removed_is_removed_or_known(
+    far_bench: Bench, monkeypatch: pytest.MonkeyPatch, failing: int
+) -> None:
+    """What nobody knew of, and whose path is forgotten by the next start, would be listed there without a name."""
+    bench = far_bench
+    known = bench.make("f", b"old")
+    kept: list[Kept] = []
+    real, calls = os.unlink, []
+
+    def unlink(*args: Any, **options: Any) -> None:
+        calls.append(args)
+        if len(calls) <= failing:
+            raise OSError(5, "Input/output error")
+        real(*args, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "unlink", unlink)
+        with pytest.raises(OSError, match="Input/output"):
+            bench.kept.keep(bench.root.fd, b"f", F, known.entry, kept, Why.DELETED)
+    assert bench.at("f").read_bytes() == b"old"
+    assert bench.kept.files() == {each.file for each in kept}
+    assert [(each.entry, each.path, each.why) for each in kept] == [(known.entry, F, Why.DELETED)] * (failing - 1)
 
 
 def test_a_copy_has_its_name_durably_before_the_original_goes(
@@ -181,6 +209,6 @@ def test_a_copy_has_its_name_durably_before_the_original_goes(
         synced.append((os.readlink(f"/proc/self/fd/{fd}"), *bench.kept.files(), str(bench.at("f").exists())))
 
     monkeypatch.setattr(os, "fsync", sync)
-    file, _ = bench.kept.keep(bench.root.fd, b"f", F, file_entry(b"old"))
+    kept = bench.kept.keep(bench.root.fd, b"f", F, file_entry(b"old"), [])
     home = str(bench.state / "versions")
-    assert synced == [(f"{home}/new-{file}", f"new-{file}", "True"), (home, file, "True")]
+    assert synced == [(f"{home}/new-{kept.file}", f"new-{kept.file}", "True"), (home, kept.file, "True")]

@@ -428,7 +428,7 @@ def test_an_ignored_name_that_was_on_its_way_when_the_server_died_is_a_version(t
         moved.write_bytes(b"ignored, and the only copy")
         entry = File(digest_of(b"ignored, and the only copy"), 26, 1, 0o644)
         directory = os.open(tmp_path, os.O_RDONLY)
-        made.site.kept.keep(directory, b"moved", ignored, entry)
+        made.site.kept.keep(directory, b"moved", ignored, entry, [])
         os.close(directory)
     with cellar(tmp_path) as made:
         made.versions.adopt(FakeGround())

@@ -184,13 +184,13 @@ MUTANTS = (
     Mutant(
         "replaced files not kept",
         "dirsync.disk.swap",
-        "            kept = self._keep(aside, path, expected, why) if is_it else None\n        if kept is None:\n",
+        "            kept = self._area.keep(*aside, path, expected, self.kept, why) if is_it else None\n        if kept is None:\n",
         "            os.unlink(aside[1], dir_fd=aside[0])\n            kept = None\n        if not is_it:\n",
     ),
     Mutant(
         "deleted files not kept",
         "dirsync.disk.swap",
-        "                kept = self._keep(aside, path, expected, why) if is_it else None\n"
+        "                kept = self._area.keep(*aside, path, expected, self.kept, why) if is_it else None\n"
         "            if kept is None:\n",
         "                os.unlink(aside[1], dir_fd=aside[0])\n                kept = None\n"
         "            if not is_it:\n",

@@ -10,7 +10,7 @@ import secrets
 import stat
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -81,25 +81,30 @@ class KeptArea:
         with _mapped("the kept versions cannot be listed"):
             return set(os.listdir(self._fd))
 
-    def keep(self, directory: int, name: bytes, path: RelPath, entry: Entry) -> tuple[str, Entry]:
-        """Move what stands at `name` here; return its file and what was really kept.
+    def keep(
+        self, directory: int, name: bytes, path: RelPath, entry: Entry, kept: list[Kept], why: Why = Why.REPLACED
+    ) -> Kept:
+        """Move what stands at `name` here; append it to `kept`, as what it really was, and return it.
 
         Copied instead where it has further hard links (they would go on changing it) or lies on another file
-        system; the name is gone afterwards. Durable after `sync`. Raises OSError, and then nothing was moved.
+        system; the name is gone afterwards. Durable after `sync`. Raises OSError, and then nothing was moved; a copy
+        that could not be removed either is in `kept`.
         """
-        target = self._new_name(path)
-        status = lstat_at(directory, name)
-        if stat.S_ISREG(status.st_mode) and status.st_nlink > 1:
-            return self._copied(directory, name, target, entry)
+        new = Kept(os.fsdecode(self._new_name(path)), entry, path, why)
+        if self._is_moved(directory, name, os.fsencode(new.file)):
+            kept.append(new)
+            return new
+        new = replace(new, entry=self._copied(directory, name, os.fsencode(new.file), entry))
+        kept.append(new)
         try:
-            rename_noreplace(directory, name, self._fd, target)
-        except OSError as error:
-            if error.errno != errno.EXDEV:
-                raise
-            return self._copied(directory, name, target, entry)
-        if stat.S_ISREG(status.st_mode):
-            self._moved.append(target)
-        return os.fsdecode(target), entry
+            self.sync()  # the original may go durably before anything else is synced
+            os.unlink(name, dir_fd=directory)
+        except OSError:
+            with suppress(OSError):  # it stays, and is listed as long as it does
+                os.unlink(new.file, dir_fd=self._fd)
+                kept.pop()
+            raise
+        return new
 
     def keep_all(self, directory: int, name: bytes, path: RelPath, kept: list[Kept]) -> None:
         """Move whatever stands at `name` here, what is in a directory each under its own path; append it to `kept`.
@@ -116,8 +121,7 @@ class KeptArea:
                 os.close(fd)
             os.rmdir(name, dir_fd=directory)
         elif is_file_or_link(status):
-            file, entry = self.keep(directory, name, path, entry_at(directory, name))
-            kept.append(Kept(file, entry, path, Why.REPLACED))
+            self.keep(directory, name, path, entry_at(directory, name), kept)
         else:
             os.unlink(name, dir_fd=directory)
 
@@ -225,30 +229,41 @@ class KeptArea:
     def _new_name(path: RelPath) -> bytes:
         return b"%s-%d-%s" % (path_hash(path), time.time_ns(), secrets.token_hex(4).encode())
 
-    def _copied(self, directory: int, name: bytes, target: bytes, entry: Entry) -> tuple[str, Entry]:
+    def _is_moved(self, directory: int, name: bytes, target: bytes) -> bool:
+        """Move it, if that does; return whether it did."""
+        status = lstat_at(directory, name)
+        is_file = stat.S_ISREG(status.st_mode)
+        if is_file and status.st_nlink > 1:
+            return False
+        try:
+            rename_noreplace(directory, name, self._fd, target)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            return False
+        if is_file:
+            self._moved.append(target)
+        return True
+
+    def _copied(self, directory: int, name: bytes, target: bytes, entry: Entry) -> Entry:
+        """Copy it, a content durably; return what was copied."""
         if isinstance(entry, Symlink):
             os.symlink(os.readlink(name, dir_fd=directory), target, dir_fd=self._fd)
-        else:
-            unfinished = _UNFINISHED + target
-            source = os.open(name, O_READ, dir_fd=directory)
-            try:
-                digest, size = self._copy_at_rest(source, unfinished)
-            finally:
-                os.close(source)
-            try:
-                os.rename(unfinished, target, src_dir_fd=self._fd, dst_dir_fd=self._fd)
-            except OSError:
-                os.unlink(unfinished, dir_fd=self._fd)
-                raise
-            if isinstance(entry, File) and digest != entry.digest:
-                entry = replace(entry, digest=digest, size=size)
+            return entry
+        unfinished = _UNFINISHED + target
+        source = os.open(name, O_READ, dir_fd=directory)
         try:
-            self.sync()  # the original may go durably before anything else is synced
-            os.unlink(name, dir_fd=directory)
+            digest, size = self._copy_at_rest(source, unfinished)
+        finally:
+            os.close(source)
+        try:
+            os.rename(unfinished, target, src_dir_fd=self._fd, dst_dir_fd=self._fd)
         except OSError:
-            os.unlink(target, dir_fd=self._fd)
+            os.unlink(unfinished, dir_fd=self._fd)
             raise
-        return os.fsdecode(target), entry
+        if isinstance(entry, File) and digest != entry.digest:
+            return replace(entry, digest=digest, size=size)
+        return entry
 
     def _copy_at_rest(self, source: int, target: bytes) -> tuple[Digest, int]:
         """Copy a file that is about to lose its name; nobody must be left who could write to it afterwards unseen.

@@ -99,7 +99,7 @@ class Swapper:
                 undo.push(_on_failure(partial(self._put_back, aside, place, path, ours)))
                 known_now = known_at(place, intended, ours, still)
             is_it = is_same(lstat_at(*aside), seen.fingerprint)
-            kept = self._keep(aside, path, expected, why) if is_it else None
+            kept = self._area.keep(*aside, path, expected, self.kept, why) if is_it else None
         if kept is None:
             self._put_back(aside, place, path, ours)
             return Refused(observe(*place, known))
@@ -124,7 +124,7 @@ class Swapper:
             with ExitStack() as undo:
                 undo.push(_on_failure(partial(self._give_back, aside, place, path)))
                 is_it = is_same(lstat_at(*aside), seen.fingerprint)
-                kept = self._keep(aside, path, expected, why) if is_it else None
+                kept = self._area.keep(*aside, path, expected, self.kept, why) if is_it else None
             if kept is None:
                 self._give_back(aside, place, path)
                 return Refused(observe(*place, known))
@@ -159,11 +159,6 @@ class Swapper:
                 lstat_at(aside[0], beside)
                 self.stuck[beside] = path
             raise
-
-    def _keep(self, place: Place, path: RelPath, expected: Entry, why: Why) -> Kept:
-        file, entry = self._area.keep(*place, path, expected)
-        self.kept.append(kept := Kept(file, entry, path, why))
-        return kept
 
     def _put_back(self, aside: Place, place: Place, path: RelPath, ours: Fingerprint) -> None:
         """Exchange again. What comes out must be ours; otherwise it is newer than what went back and stays instead."""
