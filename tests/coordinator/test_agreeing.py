@@ -75,8 +75,8 @@ async def _lose_the_source_until_the_target_is_heard(world, role, gate):
     """Lose the other replica, let what the gate holds up at this one come through, and meet the other one again."""
     await world.lose(role.other)
     gate.set()
-    lane, target = world.coordinator.lanes[role], world.replicas[role]
-    await world.until(lambda: not lane._applying and not target._reports)
+    ages, target = world.coordinator.pair.ages[role], world.replicas[role]
+    await world.until(lambda: not ages._under_way and not target._reports)
     await asyncio.sleep(1)  # reports that were handed over are taken in
     world.attach(role.other)
 

@@ -31,10 +31,6 @@ def stride(request) -> int:
     return request.param
 
 
-async def _nothing_applied(_path):
-    return
-
-
 class Story:
     """What people do, one after the other; each deed is done once, each question asked until it is answered."""
 
@@ -92,7 +88,7 @@ async def settle(_story, coordinator):
 
 
 async def lock(story, coordinator):
-    await coordinator.holds.lock(FILE, _nothing_applied)
+    await coordinator.holds.lock(FILE)
     story.is_locked = True
 
 
@@ -115,7 +111,7 @@ async def lock_in_the_middle_of_the_drain(story, coordinator):
     if FILE in coordinator.holds:
         unlocking = asyncio.create_task(coordinator.holds.unlock(FILE))
         await _poll(lambda: len(states) > before or unlocking.done())
-        await coordinator.holds.lock(FILE, _nothing_applied)
+        await coordinator.holds.lock(FILE)
         story.is_locked = True
         await asyncio.gather(unlocking, return_exceptions=True)
         assert unlocking.exception() is None or isinstance(unlocking.exception(), Refusal)

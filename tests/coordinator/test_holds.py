@@ -22,7 +22,7 @@ async def locked(world, path=X):
 
 
 async def lock(world, path=X):
-    return await world.coordinator.holds.lock(path, world.coordinator.lanes[Role.A].wait_applied)
+    return await world.coordinator.holds.lock(path)
 
 
 async def unlock(world, path=X):
@@ -455,3 +455,28 @@ async def test_a_directory_made_by_a_drain_is_there_though_a_report_from_before_
         gate.set()
         await world.settle()
         assert D in world.a.tree()
+
+
+@pytest.mark.parametrize("is_begun", [False, True], ids=["asked for meanwhile", "under way before"])
+@in_virtual_time
+async def test_no_drain_gives_anything_while_an_inventory_is_taken(tmp_path, is_begun):
+    """Else the inventory, which is of a moment before, would say that somebody had undone it."""
+    async with World(tmp_path) as world:
+        await locked(world)
+        await queued(world, b"1")
+        apply = world.a.gates["apply"] = asyncio.Event()
+        part = world.a.gates["part"] = asyncio.Event()
+        if is_begun:
+            unlocking = asyncio.create_task(unlock(world))
+            await world.until(lambda: world.a.calls.get("apply"))
+        await world.detach(Role.A)
+        world.attach(Role.A)
+        await asyncio.sleep(10)
+        if not is_begun:
+            unlocking = asyncio.create_task(unlock(world))
+        apply.set()
+        await asyncio.sleep(10)
+        part.set()
+        assert await unlocking == 1
+        await world.settle()
+        assert world.a.read(X) == b"1"

@@ -24,7 +24,7 @@ async def test_an_apply_that_has_begun_ends_before_the_answer(tmp_path, method):
         await world.start()
         gate = world.a.gates[method] = asyncio.Event()
         world.b.write(X, SMALL)
-        await world.until(lambda: X in world.coordinator.lanes[Role.A]._applying)
+        await world.until(lambda: X in world.coordinator.pair.ages[Role.A]._under_way)
         locking = asyncio.create_task(lock(world))
         await asyncio.sleep(5)
         assert not locking.done()
@@ -71,7 +71,7 @@ async def test_a_lock_among_other_files_of_one_batch(tmp_path):
         gate = world.a.gates["apply"] = asyncio.Event()
         for path in paths:
             world.b.write(path, b"1")
-        await world.until(lambda: X in world.coordinator.lanes[Role.A]._applying)
+        await world.until(lambda: X in world.coordinator.pair.ages[Role.A]._under_way)
         locking = asyncio.create_task(lock(world))
         gate.set()
         assert not await locking
@@ -90,7 +90,7 @@ async def test_an_apply_whose_connection_is_lost_meanwhile(tmp_path, method):
         await world.start()
         gate = world.a.gates[method] = asyncio.Event()
         world.b.write(X, SMALL)
-        await world.until(lambda: X in world.coordinator.lanes[Role.A]._applying)
+        await world.until(lambda: X in world.coordinator.pair.ages[Role.A]._under_way)
         await world.lose(Role.B)
         locking = asyncio.create_task(lock(world))
         await asyncio.sleep(5)

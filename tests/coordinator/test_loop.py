@@ -343,7 +343,7 @@ async def test_what_moved_into_a_new_directory_is_renamed_also_where_its_old_nam
 async def test_what_waits_to_be_renamed_into_a_directory_waits_for_no_lock(tmp_path):
     async with World(tmp_path) as world:
         gate = await _move_while_the_directory_is_made(world)
-        assert not await world.coordinator.holds.lock(D, world.coordinator.lanes[Role.A].wait_applied)
+        assert not await world.coordinator.holds.lock(D)
         await world.until(lambda: world.coordinator.pair.is_busy(X))
         gate.set()
         await world.until(lambda: X not in world.b._tree)

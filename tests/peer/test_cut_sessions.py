@@ -210,7 +210,7 @@ async def play(pair, number=-1, kind=None, share=1.0):
     await pair.control.close()
     edit(pair, "apart")
     await pair.until(lambda: pair.made > sessions)
-    await pair.coordinator.holds.lock(held, pair.coordinator.lanes[Role.A].wait_applied)
+    await pair.coordinator.holds.lock(held)
     await pair.until(lambda: held in pair.b._held)
     edit(pair, "together")
     for number in range(1, HELD_STATES + 1):

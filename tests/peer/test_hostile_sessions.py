@@ -214,7 +214,7 @@ async def be_hostile_to_a(state, answers, notices):
         world.a.mkdir(at("d"))
         world.attach(Role.A)
         await world.until(lambda: Role.A in world.coordinator.ready)
-        await world.coordinator.holds.lock(at("held"), world.coordinator.lanes[Role.A].wait_applied)
+        await world.coordinator.holds.lock(at("held"))
         liar = Liar(answers, notices)
         for _ in range(3):
             links = [joined_links() for _ in range(2)]

@@ -2,8 +2,9 @@
 
 By chance alone nobody comes between two calls that follow each other at once. What is aimed at: the rename of an
 apply (somebody changes that very name right before it), a file that is being read (its writer goes on, or somebody
-begins to write, also between two parts of one read), a file that has been set aside (its writer goes on), and an apply
-to Server A that waits for its thread (somebody locks the name).
+begins to write, also between two parts of one read), a file that has been set aside (its writer goes on), an apply to
+Server A that waits for its thread (somebody locks the name), and an inventory of Server A that is being taken in
+(somebody unlocks a name).
 """
 
 from functools import partial
@@ -19,6 +20,7 @@ MOVING = ("rename", "renameat2")
 _READING = ("pread", "read")
 _OPENED = ("open", "lease", "fsync", "fstat", *_READING)
 LOCK_SECONDS = 0.05
+UNLOCK_SECONDS = 0.5
 
 
 class Aims:
@@ -33,7 +35,7 @@ class Aims:
         self.is_on = False
         self.intrude = None
         self.go_on = None
-        self.lock = None
+        self.ask = None
 
     def before_call(self, side, call, what):
         """Take part in a system call of a server. Returns how many bytes a read gives, where it is to give fewer."""
@@ -94,8 +96,16 @@ class Aims:
         paths = sorted({path for path in _applied(call) if path in NAMES})
         if not paths:
             return 0.0
-        self.lock(self._rng.choice(paths))
+        self.ask("lock", self._rng.choice(paths))
         return self._rng.random() * LOCK_SECONDS
+
+    def between_parts(self, process):
+        """Return how long the next part of an inventory waits: for an unlock of a name with updates, sometimes."""
+        queued = sorted(self._world.queued_names()) if process.name == "a" else []
+        if not queued or self._rng.random() >= self._world.plan.aimed:
+            return 0.0
+        self.ask("unlock", self._rng.choice(queued))
+        return self._rng.random() * UNLOCK_SECONDS
 
 
 def _top(side):

@@ -34,6 +34,10 @@ def _has_short_inventories(plan):
     return plan.inventory_seconds < INVENTORY_SECONDS
 
 
+def _has_aimed_unlocks(plan):
+    return plan.aimed > 0 and "lock" in plan.requests
+
+
 @dataclass(frozen=True, slots=True)
 class Mutant:
     """`old`, which occurs once in the module, becomes `new`. `needs`: no other plan can show it.
@@ -184,7 +188,8 @@ MUTANTS = (
     Mutant(
         "replaced files not kept",
         "dirsync.disk.swap",
-        "            kept = self._area.keep(*aside, path, expected, self.kept, why) if is_it else None\n        if kept is None:\n",
+        "            kept = self._area.keep(*aside, path, expected, self.kept, why) if is_it else None\n"
+        "        if kept is None:\n",
         "            os.unlink(aside[1], dir_fd=aside[0])\n            kept = None\n        if not is_it:\n",
     ),
     Mutant(
@@ -242,7 +247,7 @@ MUTANTS = (
     Mutant(
         "a lock does not wait for an apply",
         "dirsync.coordinator.holds",
-        "                await wait_applied(path)\n",
+        "                await self._pair.ages[Role.A].wait_applied(path)\n",
         "",
     ),
     Mutant(
@@ -337,6 +342,13 @@ MUTANTS = (
         '        odd.update(dict.fromkeys(unread, Problem("it has not been read yet")))\n',
         "",
         needs=_has_short_inventories,
+    ),
+    Mutant(
+        "a drain does not wait for an inventory",
+        "dirsync.coordinator.hold_queue",
+        " and not ages.is_inventory_due\n",
+        "\n",
+        needs=_has_aimed_unlocks,
     ),
     Mutant(
         "what is left is not planned again",

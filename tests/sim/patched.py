@@ -19,6 +19,8 @@ from tests.sim.loop import SimPool
 from tests.sim.network import connect_on, listener_class
 from tests.sim.processes import current
 
+_SNAPSHOT_ENTRIES = 2
+
 
 @contextmanager
 def rigged(world):
@@ -37,20 +39,36 @@ def rigged(world):
             (database, "sqlite3", SimSqlite(world.before_statement)),
             (saving, "boot_id", lambda: b"boot %d" % running.get().machine.boots),
             (Coordinator, "wait_in_sync", _wait_in_sync(world.honest.waited)),
-            (Coordinator, "_take_report", _take_report(world.report_seconds)),
+            (Coordinator, "_take_report", _take_report(world.late_seconds)),
+            (local, "_SNAPSHOT_ENTRIES", _SNAPSHOT_ENTRIES),
+            (local.LocalReplica, "snapshot", _snapshot(world)),
             (identity, "machine_id", lambda: f"machine {current.get().name}"),
         ):
             undo.enter_context(patch.object(module, name, stand_in))
         yield
 
 
-def _take_report(report_seconds):
+def _snapshot(world):
+    """An inventory of one moment is taken in part by part, as that of a large directory is."""
+    original = local.LocalReplica.snapshot
+
+    async def snapshot(self, believed=()):
+        async for rows in original(self, believed):
+            yield rows
+            aims = world.calls.aims
+            seconds = world.late_seconds() + (aims.between_parts(current.get()) if aims.is_on else 0.0)
+            if seconds:
+                await asyncio.sleep(seconds)
+
+    return snapshot
+
+
+def _take_report(late_seconds):
     """Reports are taken in one after the other, and one of a lock that has ended waits for an answer."""
     original = Coordinator._take_report
 
     async def take_report(self, role, replica, report):
-        seconds = report_seconds()
-        if seconds:
+        if seconds := late_seconds():
             await asyncio.sleep(seconds)
         await original(self, role, replica, report)
 

@@ -35,7 +35,7 @@ class Story:
         self._acting = {"a": None, "b": None}
         world.calls.intrude = world.calls.aims.intrude = self._intrude
         world.calls.aims.go_on = self._go_on
-        world.calls.aims.lock = self._lock
+        world.calls.aims.ask = self._ask
 
     async def run(self):
         """Tell it."""
@@ -120,11 +120,11 @@ class Story:
         if self._acting[side] is not None and not self._world.network.is_down(side):
             self._step(side, *self._acting[side])
 
-    def _lock(self, name):
-        """Somebody asks for a lock right now, if anybody does that here."""
-        if "lock" in self._plan.requests:
+    def _ask(self, kind, name):
+        """Somebody asks this right now, if anybody does that here."""
+        if kind in self._plan.requests:
             self.requests += 1
-            self._world.spawn(self._client.act("lock", name), "request")
+            self._world.spawn(self._client.act(kind, name), "request")
 
     async def _ask_always(self):
         rng = self._world.rng("requests")

@@ -319,18 +319,25 @@ class World:
             return 0.0
         return self._jobs.random() * self.plan.cold_seconds
 
-    def report_seconds(self):
-        """Return how long Server A does not come to a report: mostly not at all."""
+    def late_seconds(self):
+        """Return how long nobody comes to a report, or to a part of an inventory: mostly not at all."""
         is_late = self._reports.random() < self.plan.late_reports
         return self._reports.random() * LATE_SECONDS if is_late else 0.0
 
     def held_names(self):
         """Return the names that a lock keeps apart."""
+        return self._names_of(hold_rows.load_locks)
+
+    def queued_names(self):
+        """Return the locked names that have updates."""
+        return self._names_of(hold_rows.load_updates)
+
+    def _names_of(self, load):
         server = self.servers["a"]
         if not server.database.is_open:
             return set()
         with server.database.opened.transaction() as connection:
-            return {row.path for row in hold_rows.load_locks(connection)}
+            return {row.path for row in load(connection)}
 
     async def wait_surely(self, seconds):
         """Wait until in sync, with both servers at their best; None, or why it never came."""

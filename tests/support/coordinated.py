@@ -74,8 +74,8 @@ class RiggedReplica(FakeReplica):
         self.believed = dict(believed)
         await self._enter("snapshot")
         async for batch in super().snapshot(believed):
+            await self._enter("part")
             yield batch
-            await asyncio.sleep(0)
 
     async def look(self, is_full):
         await self._enter("look full" if is_full else "look")

@@ -178,7 +178,7 @@ class NearPair:
 
     async def lock(self, path):
         coordinator = self.coordinator
-        return await coordinator.holds.lock(path, coordinator.lanes[Role.A].wait_applied)
+        return await coordinator.holds.lock(path)
 
     async def unlock(self, path):
         async with asyncio.timeout(SECONDS_MAX):

@@ -189,9 +189,13 @@ class HoldQueue:
                 if not self._next:
                     self._is_ending = True
                     return self._applied_count
-                is_attached = Role.A in self._replicas
-                is_as_recorded = not is_attached or await self._try_group()
-            if not is_attached:
+                ages = self._pair.ages[Role.A]
+                may_apply = Role.A in self._replicas and not ages.is_inventory_due
+                is_as_recorded = True
+                if may_apply:
+                    with ages.applying([self.hold.path]):
+                        is_as_recorded = await self._try_group()
+            if not may_apply:
                 # It is attached anew in a moment; or the server ends, and the next start goes on.
                 await asyncio.sleep(RETRY_FIRST_SECONDS)
             elif not is_as_recorded:

@@ -44,8 +44,8 @@ class Aside(Container[object]):
 class Holds:
     """The locks of Server A.
 
-    `wait_applied` waits until no apply to directory_a of a path is under way; `wake` is called when a path may be
-    planned again. Each locked name has two tasks of its own, owned by the task group that `run` opens.
+    `wake` is called when a path may be planned again. Each locked name has two tasks of its own, owned by the task
+    group that `run` opens.
     """
 
     def __init__(
@@ -239,9 +239,9 @@ class Holds:
             if queue.intake.is_full:
                 self._start_telling(self._tell_held(Role.B, queue))
 
-    async def lock(self, path: RelPath, wait_applied: Callable[[RelPath], Awaitable[None]]) -> bool:
+    async def lock(self, path: RelPath) -> bool:
         """Lock a name; return whether it was locked already. Durable when this returns."""
-        return await self._carry(asyncio.create_task(self._lock(path, wait_applied), name=f"lock {display(path)}"))
+        return await self._carry(asyncio.create_task(self._lock(path), name=f"lock {display(path)}"))
 
     def relocks(self, path: RelPath) -> int:
         """Return how often a locked name was locked again; to be told to `unlock` where that is asked now."""
@@ -270,7 +270,7 @@ class Holds:
         if not task.cancelled():
             task.exception()  # whoever still waits gets it
 
-    async def _lock(self, path: RelPath, wait_applied: Callable[[RelPath], Awaitable[None]]) -> bool:
+    async def _lock(self, path: RelPath) -> bool:
         while (queue := self._queues.get(path)) is not None:
             if await queue.lock_again():
                 return True
@@ -282,7 +282,7 @@ class Holds:
         async with queue.mutex:
             try:
                 # From here on nothing new is applied to it; what was under way ends first, and may move the base.
-                await wait_applied(path)
+                await self._pair.ages[Role.A].wait_applied(path)
                 queue.hold.agree(self._pair.views.base.get(path))
                 queue.since_ns = await self._journal.lock(queue.hold)
             except BaseException:

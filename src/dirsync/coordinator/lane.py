@@ -65,7 +65,6 @@ class Lane:
         self._content_wanted: set[RelPath] = set()
         # Where the source held what shall be when it was planned: once it is applied, both have held it.
         self._shared: set[RelPath] = set()
-        self._applying: dict[RelPath, asyncio.Event] = {}
         self._ages = pair.ages[role]
         self._slots = asyncio.Semaphore(_APPLIES_MAX)
 
@@ -105,21 +104,6 @@ class Lane:
         """Take note of a report of the target; return whether it is later than the last apply of the path."""
         return self._ages.is_news(path, serial)
 
-    async def supersede(self) -> None:
-        """Wait until no apply is under way, and let nothing count that the target has reported: an inventory follows.
-
-        Once the lane is closed no apply begins. Where only the source was lost, what the target has reported and
-        answered is still on its way, and counts.
-        """
-        while self._applying:
-            await next(iter(self._applying.values())).wait()
-        self._ages.supersede()
-
-    async def wait_applied(self, path: RelPath) -> None:
-        """Wait until no apply of `path` is under way."""
-        if path in self._applying:
-            await self._applying[path].wait()
-
     async def run(self) -> None:
         """Apply until cancelled: batches that depend on nothing beside each other, any other one alone."""
         async with self._transfers.running(), asyncio.TaskGroup() as tasks:
@@ -158,19 +142,11 @@ class Lane:
         )
 
     async def _apply(self, target: FullReplica, steps: list[Step]) -> Sequence[Result]:
-        is_done = asyncio.Event()
-        paths = [path for step in steps for path in paths_of(step.action)]
-        self._applying.update(dict.fromkeys(paths, is_done))
-        try:
-            with self._ages.applying(paths):
-                results = await target.apply(steps)
-                now = asyncio.get_running_loop().time()
-                for step, result in zip(steps, results, strict=True):
-                    self._learn(step.action, result, now)
-        finally:
-            is_done.set()
-            for path in paths:
-                self._applying.pop(path, None)
+        with self._ages.applying(path for step in steps for path in paths_of(step.action)):
+            results = await target.apply(steps)
+            now = asyncio.get_running_loop().time()
+            for step, result in zip(steps, results, strict=True):
+                self._learn(step.action, result, now)
         return results
 
     async def _with_contents(self, batch: list[Action], source: FullReplica) -> list[Step]:

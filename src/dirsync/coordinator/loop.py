@@ -190,21 +190,21 @@ class Coordinator:
         Nothing is applied meanwhile: what was given after its place in the inventory had passed would count as deleted.
         """
         self._stop_applying(role)
-        await self.lanes[role].supersede()
         self._compared.discard(role)
         self._announce_comparison()
-        now = asyncio.get_running_loop().time()
-        absent = self.pair.views.paths()
-        self.holds.supersede(role)
-        async for batch in replica.snapshot(self.pair.believed(role)):
-            absent.difference_update([path for path, _ in batch])
-            self.pair.observe_all(role, batch, now)
-            # A million entries are no reason to leave everything else waiting.
-            await asyncio.sleep(0)
-        for number, path in enumerate(absent):
-            self.pair.observe(role, path, None, now)
-            if number % BATCH_ACTIONS_MAX == 0:
+        async with self.pair.ages[role].inventory():
+            now = asyncio.get_running_loop().time()
+            absent = self.pair.views.paths()
+            self.holds.supersede(role)
+            async for batch in replica.snapshot(self.pair.believed(role)):
+                absent.difference_update([path for path, _ in batch])
+                self.pair.observe_all(role, batch, now)
+                # A million entries are no reason to leave everything else waiting.
                 await asyncio.sleep(0)
+            for number, path in enumerate(absent):
+                self.pair.observe(role, path, None, now)
+                if number % BATCH_ACTIONS_MAX == 0:
+                    await asyncio.sleep(0)
         self._looks.took_snapshot(role)
         self.ready.add(role)
         if self.ready == set(Role):

@@ -1,12 +1,14 @@
 """Which of two is the later: what a replica reported of a path, or what was applied to it there.
 
 A report and the result of an apply may pass each other on the way, in both directions; both carry the replica's own
-count of its reports (`serial`), and reports come in the order of that count.
+count of its reports (`serial`), and reports come in the order of that count. An inventory has no such count: it is of
+one moment, and nothing is applied between that and its end.
 """
 
+import asyncio
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 from dirsync.core.paths import RelPath
 
@@ -16,10 +18,12 @@ class ReportAges:
 
     def __init__(self) -> None:
         self._under_way: Counter[RelPath] = Counter()
-        self.supersede()
+        self._has_ended = asyncio.Event()
+        self.is_inventory_due = False
+        """Whether none may begin to apply anything: an inventory is taken, or is about to be."""
+        self._forget()
 
-    def supersede(self) -> None:
-        """Forget what was reported and applied: an inventory follows that says it all, perhaps of another start."""
+    def _forget(self) -> None:
         self._taken = 0
         self._during: dict[RelPath, int] = {}
         self._applied: dict[RelPath, int] = {}
@@ -38,6 +42,31 @@ class ReportAges:
                 if not self._under_way[path]:
                     del self._under_way[path]
                     self._during.pop(path, None)
+            self._has_ended.set()
+
+    async def wait_applied(self, path: RelPath) -> None:
+        """Wait until no apply of `path` is under way."""
+        while path in self._under_way:
+            await self._wait_ended()
+
+    @asynccontextmanager
+    async def inventory(self) -> AsyncIterator[None]:
+        """Within the block no apply is under way, and what was reported before counts for nothing.
+
+        Perhaps it was of another start of the replica; the inventory says it all.
+        """
+        self.is_inventory_due = True
+        try:
+            while self._under_way:
+                await self._wait_ended()
+            self._forget()
+            yield
+        finally:
+            self.is_inventory_due = False
+
+    async def _wait_ended(self) -> None:
+        self._has_ended.clear()
+        await self._has_ended.wait()
 
     def is_news(self, path: RelPath, serial: int) -> bool:
         """Take note of a report; return False where what was applied to the path since is known already."""

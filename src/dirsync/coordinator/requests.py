@@ -177,7 +177,7 @@ class ClientRequests:
                 raise Refusal(f"a directory cannot be locked, only files and links: {display(path)}")
             if all(isinstance(entry, Untracked | None) for entry in found):
                 raise Refusal(f"not a file or link, so it is not synchronised: {display(path)}")
-        return LockReply(await coordinator.holds.lock(path, coordinator.lanes[Role.A].wait_applied))
+        return LockReply(await coordinator.holds.lock(path))
 
     async def _find(self, path: RelPath) -> list[Observed]:
         """Return what stands at `path` at each server; something still being written counts as a problem there."""
