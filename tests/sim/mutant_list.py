@@ -34,10 +34,6 @@ def _has_short_inventories(plan):
     return plan.inventory_seconds < INVENTORY_SECONDS
 
 
-def _has_aimed_unlocks(plan):
-    return plan.aimed > 0 and "lock" in plan.requests
-
-
 @dataclass(frozen=True, slots=True)
 class Mutant:
     """`old`, which occurs once in the module, becomes `new`. `needs`: no other plan can show it.
@@ -342,13 +338,6 @@ MUTANTS = (
         '        odd.update(dict.fromkeys(unread, Problem("it has not been read yet")))\n',
         "",
         needs=_has_short_inventories,
-    ),
-    Mutant(
-        "a drain does not wait for an inventory",
-        "dirsync.coordinator.hold_queue",
-        " and not ages.is_inventory_due\n",
-        "\n",
-        needs=_has_aimed_unlocks,
     ),
     Mutant(
         "what is left is not planned again",
