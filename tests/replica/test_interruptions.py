@@ -1,17 +1,14 @@
 """What a server left in the middle of an apply, killed or without its root: durable before anybody is told of it."""
 
-import asyncio
 import errno
 import os
-import threading
 
 import pytest
 
 from dirsync.core.events import EventName
 from dirsync.core.reports import Back, Lost
-from dirsync.replica import applying, footing, saving
+from dirsync.replica import footing, saving
 from tests.replica.local_ground import local_ground, rel
-from tests.replica.test_local_apply import a_file, add
 
 
 @pytest.fixture
@@ -73,30 +70,3 @@ async def test_the_staging_area_in_the_root_is_invisible_also_while_the_root_is_
             await ground.next()
         assert ground.replica._site.is_lost
         assert rules.hides(inside)
-
-
-async def test_an_inventory_has_what_was_applied_for_somebody_who_is_gone(tmp_path, monkeypatch):
-    """Whoever asked has lost the line, and asks what stands here over the next one; no report tells of an apply."""
-    real, begun, gate = applying.apply_batch, threading.Event(), threading.Event()
-
-    def held_up(*args):
-        begun.set()
-        gate.wait()
-        return real(*args)
-
-    async with local_ground(tmp_path) as ground:
-        finish = ground.replica._applying.finish
-
-        async def let_it_finish():
-            gate.set()
-            await finish()
-
-        monkeypatch.setattr(applying, "apply_batch", held_up)
-        monkeypatch.setattr(ground.replica._applying, "finish", let_it_finish)
-        asking = asyncio.create_task(ground.replica.apply([add("a", b"given")]))
-        await asyncio.to_thread(begun.wait)
-        asking.cancel()
-        try:
-            assert (await ground.snapshot())[rel("a")].digest == a_file(b"given").digest
-        finally:
-            gate.set()

@@ -233,7 +233,6 @@ class LocalReplica:
 
     async def snapshot(self, believed: Iterable[Row] = ()) -> AsyncIterator[Sequence[Row]]:
         """Scan, wait a while until what was found has settled, and yield every entry in batches. Raises RootLost."""
-        await self._applying.finish()  # what nobody waits for any more: nothing else tells of it
         await self._scanning.full_unless_fresh()
         await self._settling.wait_listed(None if self._has_new_rules else INVENTORY_SECONDS)
         await self._writer.save_first()
