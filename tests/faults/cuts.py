@@ -84,6 +84,12 @@ def one_file(machines: Machines, role: str) -> None:
     machines.settle()
 
 
+def two_files(machines: Machines, role: str) -> None:
+    """Begin with a file and another: a directory that holds none after a start is not believed to have been emptied."""
+    put(machines.directory(other(role)) / "another", unique("another"), at=1)
+    one_file(machines, role)
+
+
 def many_files(machines: Machines, role: str) -> None:
     """Begin with files, links and directories of which each kind of change can be made."""
     there = machines.directory(other(role))
@@ -234,7 +240,7 @@ def unlock(machines: Machines, role: str, ledger: Ledger) -> None:
 SCENARIOS = {
     "add": Scenario(no_files, add_large),
     "edit": Scenario(one_file, edit),
-    "delete": Scenario(one_file, delete),
+    "delete": Scenario(two_files, delete),
     "batch": Scenario(many_files, change_all),
     "restore": Scenario(one_file, restore),
     "start": Scenario(many_files, start),

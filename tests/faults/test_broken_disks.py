@@ -124,7 +124,7 @@ def test_a_database_that_cannot_be_written(machines: Machines, role: str, rule: 
     rule.fail("write fsync truncate", machines.state / role / "state.db")
     put(other / "bad", unique("new bad", 6000))
     put(here / "good", unique("new good", 6000))
-    machines.server_a.wait_event("error")
+    machines.running[role].wait_event("error")
     locked = machines.command("lab3", "lock", "good", is_ok=None)
     assert (locked.returncode == 0) is (role == "b"), locked
     machines.server_a.wait_event("synced", path="good", change="modified")
