@@ -24,7 +24,8 @@ from dirsync.core.reports import (
 )
 from dirsync.core.versions import Why
 from dirsync.disk import swap
-from dirsync.errors import Refusal, StateError
+from dirsync.disk.staging import Staging
+from dirsync.errors import Refusal, RootLost, StateError
 from dirsync.limits import HELD_BYTES_MIN, INLINE_BYTES_MAX
 from dirsync.replica import applying
 from dirsync.store import given_rows, held_names
@@ -84,6 +85,44 @@ async def test_what_was_staged_goes_when_the_state_cannot_be_written(tmp_path, m
         assert os.listdir(ground.state / "staging") == []
         assert not ground.replica._site.ground.staging._live
         assert ground.read("a") == b"old"
+
+
+@pytest.mark.parametrize("is_known", [True, False], ids=["nothing was given", "what was given before is not known"])
+async def test_no_inode_is_given_back_while_it_stands_for_what_was_to_be_given(tmp_path, monkeypatch, is_known):
+    """Else whatever gets the inode next would pass for the update that was refused, which would be dropped."""
+    rows, discard = [], Staging.discard
+
+    def look_and_discard(staging, staged):
+        with ground.replica._site.database.transaction() as connection:
+            rows.append([(gift.update, gift.is_done) for gift in given_rows.load(connection)])
+        discard(staging, staged)
+
+    async with local_ground(tmp_path) as ground:
+        ground.write("a", b"old")
+        before = (await ground.until("a", File)).found
+        await ground.replica.hold([HeldName(rel("a"), before)])
+        if not is_known:
+            step = Step(Action(rel("a"), before, a_file(b"given")), b"given", update=1)
+            assert all(isinstance(result, Applied) for result in await ground.replica.apply([step]))
+        ground.write("a", b"somebody's")
+        monkeypatch.setattr(Staging, "discard", look_and_discard)
+        group = [Step(Action(rel("a"), before, a_file(b"%d" % n)), b"%d" % n, update=n) for n in (2, 3)]
+        results = await ground.replica.apply(group)
+        assert not any(isinstance(result, Applied) for result in results)
+        assert rows == [[] if is_known else [(1, True)]] * 2
+
+
+async def test_nothing_stays_noted_of_what_was_to_be_given_to_a_root_that_is_lost(tmp_path):
+    async with local_ground(tmp_path) as ground:
+        ground.write("a", b"old")
+        before = (await ground.until("a", File)).found
+        await ground.replica.hold([HeldName(rel("a"), before)])
+        await ground.drain()
+        ground.root.rename(tmp_path / "away")
+        with pytest.raises(RootLost):
+            await ground.replica.apply([Step(Action(rel("a"), before, a_file(b"new")), b"new", update=1)])
+        with ground.replica._site.database.transaction() as connection:
+            assert given_rows.load(connection) == []
 
 
 @pytest.mark.parametrize("update", [0, 1], ids=["an edit of A", "a held update"])

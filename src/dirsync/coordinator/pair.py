@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from dirsync.coordinator.report_ages import ReportAges
 from dirsync.core.entry import Digest, Entry, File, Observed, Problem, Role, Symlink, Untracked, same_content
 from dirsync.core.paths import RelPath, parent
-from dirsync.core.plan import Arriving
+from dirsync.core.plan import Arrival
 from dirsync.core.tree import Tree
 from dirsync.core.views import Views
 from dirsync.limits import PENDING_INLINE_BYTES_MAX, RETRY_FIRST_SECONDS, RETRY_MAX_SECONDS
@@ -54,8 +54,8 @@ class Pair:
         self._busy: Counter[RelPath] = Counter()
         # By what is in their way: paths that are set aside, and contents that wait to arrive there.
         self._left: dict[RelPath, set[RelPath]] = {}
-        self._awaited: dict[RelPath, set[tuple[Role, Digest]]] = {}
-        self.arriving: Arriving = {}
+        self._awaited: dict[RelPath, set[Arrival]] = {}
+        self.arriving: dict[Arrival, RelPath] = {}
         self._unanswered: dict[tuple[Role, RelPath], Entry | None] = {}
         self._digests: dict[Digest, int] = {}
         self.files = 0
@@ -268,7 +268,7 @@ class Pair:
         self._awaited.clear()
         self.arriving.clear()
 
-    def leave(self, hindered: Mapping[RelPath, RelPath], arriving: Mapping[tuple[Role, Digest], RelPath]) -> None:
+    def leave(self, hindered: Mapping[RelPath, RelPath], arriving: Mapping[Arrival, RelPath]) -> None:
         """Set paths aside until something becomes of what is in their way, and remember what is to arrive by then."""
         for path, hindrance in hindered.items():
             self._left.setdefault(hindrance, set()).add(path)

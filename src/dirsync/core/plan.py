@@ -30,8 +30,8 @@ class Action:
     expected_source: File | None = None
 
 
-Arriving = dict[tuple[Role, Digest], RelPath]
-"""The contents that wait to stand at a replica under another name, each with the path in the way."""
+Arrival = tuple[Role, Digest]
+"""A content that waits to stand at a replica under another name."""
 
 
 class Reason(Enum):
@@ -55,7 +55,7 @@ class Plan:
     agreed: list[tuple[RelPath, Entry | None]] = field(default_factory=list)
     left: dict[RelPath, Reason] = field(default_factory=dict)
     hindered: dict[RelPath, RelPath] = field(default_factory=dict)
-    arriving: Arriving = field(default_factory=dict)
+    arriving: dict[Arrival, RelPath] = field(default_factory=dict)
 
     def leave(self, path: RelPath, reason: Reason, hindrance: RelPath) -> None:
         """Leave a path until something becomes of `hindrance`."""
@@ -72,7 +72,7 @@ def plan(
     paths: Iterable[RelPath],
     is_free: Callable[[RelPath], bool],
     is_lasting: Callable[[RelPath], bool] = _never,
-    arriving: Mapping[tuple[Role, Digest], RelPath] = MappingProxyType({}),
+    arriving: Mapping[Arrival, RelPath] = MappingProxyType({}),
 ) -> Plan:
     """Plan the given paths, and the directories they need.
 
@@ -148,7 +148,7 @@ def _keep_sources(
     views: Views,
     outcomes: dict[RelPath, Outcome],
     is_lasting: Callable[[RelPath], bool],
-    earlier: Mapping[tuple[Role, Digest], RelPath],
+    earlier: Mapping[Arrival, RelPath],
     result: Plan,
 ) -> None:
     """Leave what goes while its content waits for a directory under another name: together they are one rename."""

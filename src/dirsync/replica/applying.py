@@ -218,17 +218,23 @@ class Applying:
     def _swap(self, ground: Ground, prepared: Sequence[Prepared], gifts: Sequence[Gift | None]) -> _Swapped:
         if not prepared:
             return _Swapped([], {}, {})
-        site = self._site
+        site, holds = self._site, self._settling.holds
+        noted = {gift.path for gift in gifts if gift is not None}
         parts = (ground.root, ground.staging, site.kept, ground.unlocking)
-        with apply_batch(*parts, prepared, site.rules.ignores, self._versions.note_names) as batch:
-            self._versions.take_up(batch.stuck)
-            versions = self._versions.record(batch.kept)
-            given = _given(batch.outcomes, gifts)
-            try:
-                if given:
-                    self._settling.holds.given(given)
-            except StateError as error:
-                return _Swapped(batch.outcomes, versions, given, error)
+        try:
+            with apply_batch(*parts, prepared, site.rules.ignores, self._versions.note_names) as batch:
+                self._versions.take_up(batch.stuck)
+                versions = self._versions.record(batch.kept)
+                given = _given(batch.outcomes, gifts)
+                try:
+                    if noted:
+                        holds.given(noted, given)
+                except StateError as error:
+                    return _Swapped(batch.outcomes, versions, given, error)
+        except RootLost:
+            if noted:
+                holds.given(noted, {})
+            raise
         return _Swapped(batch.outcomes, versions, given)
 
     # On the event loop

@@ -121,9 +121,9 @@ class HeldStates:
             await self._gifts.note([gift for gift in held if gift is not None])
         return held
 
-    def given(self, gifts: Mapping[RelPath, Gift]) -> None:
+    def given(self, noted: Iterable[RelPath], gifts: Mapping[RelPath, Gift]) -> None:
         """Make durable what was given last of what was going to be. Blocking, from any thread. Raises StateError."""
-        self._gifts.finish(gifts)
+        self._gifts.finish(noted, gifts)
 
     async def applied(self, done: Mapping[RelPath, Entry | None], gifts: Mapping[RelPath, Gift]) -> None:
         """Take note that this replica was made to hold these: they are no updates of its own. Raises StateError."""

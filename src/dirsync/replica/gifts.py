@@ -8,6 +8,7 @@ What is noted stays staged until the note is finished: an inode that is given ba
 
 import stat
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import groupby
 
@@ -48,12 +49,20 @@ class Gifts:
         with self._site.database.transaction() as connection:
             given_rows.put(connection, gifts)
 
-    def finish(self, gifts: Mapping[RelPath, Gift]) -> None:
-        """Make durable that these were the last ones given to their names. Blocking, any thread. Raises StateError."""
+    def finish(self, noted: Iterable[RelPath], given: Mapping[RelPath, Gift]) -> None:
+        """Make durable which of what was noted was the last one given; what was known before, where none was.
+
+        Blocking, from any thread. Raises StateError.
+        """
         with self._site.database.transaction() as connection:
-            for path, gift in gifts.items():
-                held_names.put(connection, path, gift.entry)
-                given_rows.finish(connection, path, gift.update)
+            for path in noted:
+                if (gift := given.get(path)) is not None:
+                    held_names.put(connection, path, gift.entry)
+                    given_rows.finish(connection, path, gift.update)
+                elif (before := self._done.get(path)) is not None:
+                    given_rows.put(connection, [replace(before, is_done=True)])
+                else:
+                    given_rows.remove(connection, path)
 
     def done(self, gift: Gift) -> None:
         """It was given."""
