@@ -328,6 +328,28 @@ def test_a_fallback_that_fails_at_its_last_rename_loses_neither(
     assert left == {b"one's only copy", b"two's only copy"}
 
 
+def test_a_fallback_that_cannot_remove_the_old_name_leaves_no_new_one(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kept file that is one with the file in the directory would change with it, and nobody would know of it."""
+    _without_exchange(monkeypatch)
+    real, calls = os.unlink, []
+
+    def unlink(*args: Any, **options: Any) -> None:
+        calls.append(args)
+        if len(calls) == 1:
+            raise OSError(5, "Input/output error")
+        real(*args, **options)
+
+    prepared = bench.prepare("f", bench.make("f"), None)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "unlink", unlink)
+        assert isinstance(bench.apply_one(prepared), Failed)
+    assert bench.at("f").read_bytes() == b"old"
+    assert bench.at("f").stat().st_nlink == 1
+    assert bench.kept.files() == set()
+
+
 def test_the_fallback_puts_a_surprise_back(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     _without_exchange(monkeypatch)
     known = bench.make("f")

@@ -143,6 +143,31 @@ async def test_what_was_done_but_could_not_be_noted_is_reported(tmp_path, monkey
         assert (change.path, change.found) == (b"a", a_file(b"new"))
 
 
+async def test_where_it_cannot_be_noted_how_far_a_group_came_its_inodes_stay(tmp_path, monkeypatch):
+    def fail(*_):
+        raise StateError("the disk of the state directory is full")
+
+    async with local_ground(tmp_path) as ground:
+        ground.write("a", b"old")
+        before = (await ground.until("a", File)).found
+        await ground.replica.hold([HeldName(rel("a"), before)])
+        monkeypatch.setattr(given_rows, "finish", fail)
+        first = Step(Action(rel("a"), before, a_file(b"given")), b"given", update=1)
+        second = Step(Action(rel("a"), before, a_file(b"refused")), b"refused", update=2)
+        with pytest.raises(StateError):
+            await ground.replica.apply([first, second])
+        assert ground.read("a") == b"given"
+        with ground.replica._site.database.transaction() as connection:
+            assert [gift.update for gift in given_rows.load(connection)] == [1, 2]
+        (staged,) = (ground.state / "staging").iterdir()
+        assert staged.read_bytes() == b"refused"
+    monkeypatch.undo()
+    async with local_ground(tmp_path) as ground:
+        assert os.listdir(ground.state / "staging") == []
+        with ground.replica._site.database.transaction() as connection:
+            assert [(gift.update, gift.is_done) for gift in given_rows.load(connection)] == [(1, True)]
+
+
 async def test_what_goes_right_after_it_was_applied_is_told_to_be_gone(tmp_path, monkeypatch):
     known_at = swap.known_at
 

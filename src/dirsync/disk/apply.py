@@ -5,7 +5,7 @@ and removal; which side wins is not known here.
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 
 from dirsync.core.entry import Directory, File, Symlink
@@ -64,14 +64,17 @@ def apply_batch(
     Inside the block every Done is durable, and what it replaced lies in `kept`, durable too. What was staged is
     consumed then; what was not used is there until the block ends. Ignored names that are all that is left in a
     directory that goes are kept as well, their names given to `note_names` before, and so is what somebody put in the
-    way of an apply that had to be undone. Raises RootLost, before anything was done.
+    way of an apply that had to be undone. Where the block fails, what was not used stays until the next start. Raises
+    RootLost, before anything was done.
     """
-    batch = _Run(root, staging, kept, unlocking, is_ignored, note_names, prepared)
-    try:
+    run = _Run(root, staging, kept, unlocking, is_ignored, note_names, prepared)
+    with ExitStack() as cleaning:
+        cleaning.callback(run.clean)
         root.verify()
-        yield batch.run()
-    finally:
-        batch.clean()
+        batch = run.run()
+        clean = cleaning.pop_all()
+    yield batch
+    clean.close()
 
 
 class _Run:

@@ -165,7 +165,12 @@ def rename_noreplace(source: int, source_name: bytes, target: int, target_name: 
     if not stat.S_ISDIR(before.st_mode) and _linked(source, source_name, target, target_name):
         moved = {(before.st_dev, before.st_ino), _inode(target, target_name)} - {None}
         if _inode(source, source_name) in moved:  # the last look: after it nothing is called but the removal
-            os.unlink(source_name, dir_fd=source)
+            try:
+                os.unlink(source_name, dir_fd=source)
+            except OSError:
+                if {_inode(source, source_name), _inode(target, target_name)} <= moved:
+                    os.unlink(target_name, dir_fd=target)  # whoever asked is told that nothing was moved
+                raise
         return
     if _exists(target, target_name):
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))

@@ -226,15 +226,14 @@ class Applying:
                 self._versions.take_up(batch.stuck)
                 versions = self._versions.record(batch.kept)
                 given = _given(batch.outcomes, gifts)
-                try:
-                    if noted:
-                        holds.given(noted, given)
-                except StateError as error:
-                    return _Swapped(batch.outcomes, versions, given, error)
+                if noted:
+                    holds.given(noted, given)
         except RootLost:
             if noted:
                 holds.given(noted, {})
             raise
+        except StateError as error:
+            return _Swapped(batch.outcomes, versions, given, error)
         return _Swapped(batch.outcomes, versions, given)
 
     # On the event loop
