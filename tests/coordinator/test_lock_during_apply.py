@@ -103,3 +103,18 @@ async def test_an_apply_whose_connection_is_lost_meanwhile(tmp_path, method):
         assert world.coordinator.holds.depth(X) == 0
         await queued(world, b"later")
         assert world.a.read(X) == SMALL
+
+
+@in_virtual_time
+async def test_a_conflict_that_a_lock_comes_before_is_none_yet(tmp_path):
+    async with World(tmp_path) as world:
+        world.a.write(X, b"one")
+        world.b.write(X, b"another, which loses")
+        gate = world.a.gates["fetch"] = asyncio.Event()
+        world.attach(*Role)
+        await world.until(lambda: world.a.calls.get("fetch"))
+        await world.coordinator.holds.lock(X)
+        gate.set()
+        await world.coordinator.wait_in_sync()
+        assert world.b.read(X) == b"another, which loses"
+        assert await world.coordinator.conflicts.newest(10) == (0, [])

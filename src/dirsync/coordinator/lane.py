@@ -134,12 +134,9 @@ class Lane:
         async with self._telling.noted(self._role, self._shared_among(steps)):
             # Whether a name is held is asked last: from here to the apply nothing is awaited.
             steps = [step for step in steps if not any(self._is_held(self._role, p) for p in paths_of(step.action))]
-            if not steps or self._target is not target:
-                return
-            results = await self._apply(target, steps)
-        await self._conflicts.end(
-            conflicts, {step.action.path: result for step, result in zip(steps, results, strict=True)}
-        )
+            results = await self._apply(target, steps) if steps and self._target is target else ()
+        became = {step.action.path: result for step, result in zip(steps, results, strict=False)}
+        await self._conflicts.end(conflicts, became)
 
     async def _apply(self, target: FullReplica, steps: list[Step]) -> Sequence[Result]:
         with self._ages.applying(path for step in steps for path in paths_of(step.action)):
