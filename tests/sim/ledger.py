@@ -83,9 +83,7 @@ class Ledger:
         for content in gone:
             if content in self.values:
                 self.values[content].excuse = f"destroyed by a person at {side}, {at:.3f}"
-            draft = self.drafts.get((side, content))
-            if draft is not None:
-                draft.gone(at)
+        self.gone(side, gone, at)
         came = set(after.values()) - set(before.values())
         for place, content in after.items():
             if content != (old := before.get(place)):
@@ -94,6 +92,13 @@ class Ledger:
                     draft = self.drafts.setdefault((side, content), Draft())
                     draft.grows_since = grows_since if draft.since is None else min(draft.grows_since, grows_since)
                     draft.since = at
+
+    def gone(self, side, contents, at):
+        """These stand at this side no more."""
+        for content in contents:
+            draft = self.drafts.get((side, content))
+            if draft is not None:
+                draft.gone(at)
 
     def _grown(self, side, place, old, content, at, opened):
         """Return since when the file at this place has only grown, and take note of this change.

@@ -147,6 +147,14 @@ def test_a_draft_may_be_seen_where_it_is_written_and_elsewhere_once_it_was_quiet
     assert ledger.may_stand(b"half", "b", at=11.0)
 
 
+def test_a_draft_that_was_quiet_may_be_seen_elsewhere_also_when_a_power_cut_has_taken_it(stage):
+    ledger = stage.world.ledger
+    ledger.changed("b", {}, {X: b"h"}, at=10.0)
+    ledger.gone("b", {b"h"}, at=11.0)
+    ledger.changed("b", {X: b""}, {X: b"", b"y": b"h"}, at=11.1)
+    assert ledger.may_stand(b"h", "a", at=11.2)
+
+
 @pytest.mark.parametrize("breach", ["", "shrinks", "pauses"])
 def test_a_draft_may_be_seen_elsewhere_where_its_file_has_only_grown_for_long(stage, breach):
     ledger = stage.world.ledger

@@ -241,6 +241,7 @@ class World:
             self.ledger.excuse(content, f"not synced before the power cut of {server.name}")
         self.ledger.broken_off.update(self._views[server.name].contents.values())
         before, after = self._before_cut, self._views[server.name].contents
+        self.ledger.gone(server.name, set(before.values()) - set(after.values()), self.loop.time())
         self.ledger.take_away(before, after)
         self.ledger.take_away(after, before)  # what is there instead may pass for what it was
         self.removed = {node for node in self.removed if not node.links}  # what was removed may be back
