@@ -196,7 +196,7 @@ class HoldQueue:
                     with ages.applying([self.hold.path]):
                         is_as_recorded = await self._try_group()
             if not may_apply:
-                # It is attached anew in a moment; or the server ends, and the next start goes on.
+                # It is attached anew, or compared, in a moment; or the server ends, and the next start goes on.
                 await asyncio.sleep(RETRY_FIRST_SECONDS)
             elif not is_as_recorded:
                 await self._capture_surprise()

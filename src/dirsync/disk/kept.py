@@ -91,7 +91,7 @@ class KeptArea:
         that could not be removed either is in `kept`.
         """
         new = Kept(os.fsdecode(self._new_name(path)), entry, path, why)
-        if self._is_moved(directory, name, os.fsencode(new.file)):
+        if self._try_move(directory, name, os.fsencode(new.file)):
             kept.append(new)
             return new
         new = replace(new, entry=self._copied(directory, name, os.fsencode(new.file), entry))
@@ -229,8 +229,8 @@ class KeptArea:
     def _new_name(path: RelPath) -> bytes:
         return b"%s-%d-%s" % (path_hash(path), time.time_ns(), secrets.token_hex(4).encode())
 
-    def _is_moved(self, directory: int, name: bytes, target: bytes) -> bool:
-        """Move it, if that does; return whether it did."""
+    def _try_move(self, directory: int, name: bytes, target: bytes) -> bool:
+        """Move it here if it need not be copied; return whether it was. Raises OSError."""
         status = lstat_at(directory, name)
         is_file = stat.S_ISREG(status.st_mode)
         if is_file and status.st_nlink > 1:
