@@ -1,9 +1,11 @@
 """What most disk tests do: make a file, know it, stage, apply, look."""
 
+import errno
 import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from dirsync.core.entry import Directory, Entry, File, Symlink
 from dirsync.core.fingerprint import Known
@@ -22,6 +24,18 @@ OLD_NS = 1_600_000_000_123_456_789
 
 def file_entry(content: bytes, mtime_ns: int = OLD_NS, mode: int = 0o644) -> File:
     return File(digest_of(content), len(content), mtime_ns, mode)
+
+
+def failing_at_first(call: Callable[..., None], times: int) -> Callable[..., None]:
+    """Return a call that fails so often as a broken disk does, and then does what it should."""
+    left = iter(range(times))
+
+    def fail(*args: Any, **options: Any) -> None:
+        if next(left, None) is not None:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        call(*args, **options)
+
+    return fail
 
 
 class Bench:

@@ -23,7 +23,7 @@ from dirsync.disk.probe import Settled, probe
 from dirsync.disk.root import Root
 from dirsync.disk.staging import Staging
 from dirsync.errors import RootLost
-from tests.disk.bench import OLD_NS, Bench, file_entry
+from tests.disk.bench import OLD_NS, Bench, failing_at_first, file_entry
 
 NEW = file_entry(b"new", OLD_NS + 1, 0o600)
 
@@ -333,17 +333,9 @@ def test_a_fallback_that_cannot_remove_the_old_name_leaves_no_new_one(
 ) -> None:
     """A kept file that is one with the file in the directory would change with it, and nobody would know of it."""
     _without_exchange(monkeypatch)
-    real, calls = os.unlink, []
-
-    def unlink(*args: Any, **options: Any) -> None:
-        calls.append(args)
-        if len(calls) == 1:
-            raise OSError(5, "Input/output error")
-        real(*args, **options)
-
     prepared = bench.prepare("f", bench.make("f"), None)
     with monkeypatch.context() as patched:
-        patched.setattr(os, "unlink", unlink)
+        patched.setattr(os, "unlink", failing_at_first(os.unlink, 1))
         assert isinstance(bench.apply_one(prepared), Failed)
     assert bench.at("f").read_bytes() == b"old"
     assert bench.at("f").stat().st_nlink == 1

@@ -1,5 +1,4 @@
 import os
-from typing import Any
 
 import pytest
 
@@ -8,7 +7,7 @@ from dirsync.core.paths import RelPath
 from dirsync.core.versions import Why
 from dirsync.disk.kept import Kept, path_hash
 from dirsync.errors import DiskError
-from tests.disk.bench import Bench, file_entry
+from tests.disk.bench import Bench, failing_at_first, file_entry
 
 F = RelPath(b"f")
 
@@ -179,16 +178,8 @@ def test_a_copy_whose_original_cannot_be_removed_is_removed_or_known(
     bench = far_bench
     known = bench.make("f", b"old")
     kept: list[Kept] = []
-    real, calls = os.unlink, []
-
-    def unlink(*args: Any, **options: Any) -> None:
-        calls.append(args)
-        if len(calls) <= failing:
-            raise OSError(5, "Input/output error")
-        real(*args, **options)
-
     with monkeypatch.context() as patched:
-        patched.setattr(os, "unlink", unlink)
+        patched.setattr(os, "unlink", failing_at_first(os.unlink, failing))
         with pytest.raises(OSError, match="Input/output"):
             bench.kept.keep(bench.root.fd, b"f", F, known.entry, kept, Why.DELETED)
     assert bench.at("f").read_bytes() == b"old"

@@ -40,6 +40,25 @@ def add(name: str, content: bytes) -> Step:
     return Step(Action(rel(name), None, a_file(content)), content)
 
 
+def no_room(*_):
+    """Stand in for a call that writes to the state."""
+    raise StateError("the disk of the state directory is full")
+
+
+async def hold_a_file(ground):
+    """Have a file `a` held; return its entry."""
+    ground.write("a", b"old")
+    before = (await ground.until("a", File)).found
+    await ground.replica.hold([HeldName(rel("a"), before)])
+    return before
+
+
+def noted(ground):
+    """Return the held updates that are noted as (to be) given, and whether each was."""
+    with ground.replica._site.database.transaction() as connection:
+        return [(gift.update, gift.is_done) for gift in given_rows.load(connection)]
+
+
 async def chunks_of(content: bytes, size: int = 65_536):
     for start in range(0, len(content), size):
         yield content[start : start + size]
@@ -69,16 +88,13 @@ async def test_an_apply_is_not_echoed(tmp_path):
 
 @pytest.mark.parametrize("failing", ["save_rows", "put"])
 async def test_what_was_staged_goes_when_the_state_cannot_be_written(tmp_path, monkeypatch, failing):
-    def fail(*_):
-        raise StateError("the disk of the state directory is full")
-
     async with local_ground(tmp_path) as ground:
         ground.write("first", b"has a row before anybody is told")
         await ground.until("first", File)
         ground.write("a", b"old")
         change = await ground.until("a", File)
         await ground.replica.hold([HeldName(rel("a"), change.found)])
-        monkeypatch.setattr(applying if failing == "save_rows" else given_rows, failing, fail)
+        monkeypatch.setattr(applying if failing == "save_rows" else given_rows, failing, no_room)
         with pytest.raises(StateError):
             await ground.replica.apply([Step(Action(rel("a"), change.found, a_file(b"new")), b"new", update=1)])
         monkeypatch.undo()
@@ -93,14 +109,11 @@ async def test_no_inode_is_given_back_while_it_stands_for_what_was_to_be_given(t
     rows, discard = [], Staging.discard
 
     def look_and_discard(staging, staged):
-        with ground.replica._site.database.transaction() as connection:
-            rows.append([(gift.update, gift.is_done) for gift in given_rows.load(connection)])
+        rows.append(noted(ground))
         discard(staging, staged)
 
     async with local_ground(tmp_path) as ground:
-        ground.write("a", b"old")
-        before = (await ground.until("a", File)).found
-        await ground.replica.hold([HeldName(rel("a"), before)])
+        before = await hold_a_file(ground)
         if not is_known:
             step = Step(Action(rel("a"), before, a_file(b"given")), b"given", update=1)
             assert all(isinstance(result, Applied) for result in await ground.replica.apply([step]))
@@ -114,27 +127,19 @@ async def test_no_inode_is_given_back_while_it_stands_for_what_was_to_be_given(t
 
 async def test_nothing_stays_noted_of_what_was_to_be_given_to_a_root_that_is_lost(tmp_path):
     async with local_ground(tmp_path) as ground:
-        ground.write("a", b"old")
-        before = (await ground.until("a", File)).found
-        await ground.replica.hold([HeldName(rel("a"), before)])
+        before = await hold_a_file(ground)
         await ground.drain()
         ground.root.rename(tmp_path / "away")
         with pytest.raises(RootLost):
             await ground.replica.apply([Step(Action(rel("a"), before, a_file(b"new")), b"new", update=1)])
-        with ground.replica._site.database.transaction() as connection:
-            assert given_rows.load(connection) == []
+        assert noted(ground) == []
 
 
 @pytest.mark.parametrize("update", [0, 1], ids=["an edit of A", "a held update"])
 async def test_what_was_done_but_could_not_be_noted_is_reported(tmp_path, monkeypatch, update):
-    def fail(*_):
-        raise StateError("the disk of the state directory is full")
-
     async with local_ground(tmp_path) as ground:
-        ground.write("a", b"old")
-        before = (await ground.until("a", File)).found
-        await ground.replica.hold([HeldName(rel("a"), before)])
-        monkeypatch.setattr(*((given_rows, "finish") if update else (held_names, "put")), fail)
+        before = await hold_a_file(ground)
+        monkeypatch.setattr(*((given_rows, "finish") if update else (held_names, "put")), no_room)
         with pytest.raises(StateError):
             await ground.replica.apply([Step(Action(rel("a"), before, a_file(b"new")), b"new", update=update)])
         monkeypatch.undo()
@@ -144,28 +149,21 @@ async def test_what_was_done_but_could_not_be_noted_is_reported(tmp_path, monkey
 
 
 async def test_where_it_cannot_be_noted_how_far_a_group_came_its_inodes_stay(tmp_path, monkeypatch):
-    def fail(*_):
-        raise StateError("the disk of the state directory is full")
-
     async with local_ground(tmp_path) as ground:
-        ground.write("a", b"old")
-        before = (await ground.until("a", File)).found
-        await ground.replica.hold([HeldName(rel("a"), before)])
-        monkeypatch.setattr(given_rows, "finish", fail)
+        before = await hold_a_file(ground)
+        monkeypatch.setattr(given_rows, "finish", no_room)
         first = Step(Action(rel("a"), before, a_file(b"given")), b"given", update=1)
         second = Step(Action(rel("a"), before, a_file(b"refused")), b"refused", update=2)
         with pytest.raises(StateError):
             await ground.replica.apply([first, second])
         assert ground.read("a") == b"given"
-        with ground.replica._site.database.transaction() as connection:
-            assert [gift.update for gift in given_rows.load(connection)] == [1, 2]
+        assert noted(ground) == [(1, False), (2, False)]
         (staged,) = (ground.state / "staging").iterdir()
         assert staged.read_bytes() == b"refused"
     monkeypatch.undo()
     async with local_ground(tmp_path) as ground:
         assert os.listdir(ground.state / "staging") == []
-        with ground.replica._site.database.transaction() as connection:
-            assert [(gift.update, gift.is_done) for gift in given_rows.load(connection)] == [(1, True)]
+        assert noted(ground) == [(1, True)]
 
 
 async def test_what_goes_right_after_it_was_applied_is_told_to_be_gone(tmp_path, monkeypatch):

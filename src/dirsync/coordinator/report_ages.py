@@ -31,7 +31,10 @@ class ReportAges:
 
     @contextmanager
     def applying(self, paths: Iterable[RelPath]) -> Iterator[None]:
-        """Within the block these are applied to, and `is_latest` is asked of each that was."""
+        """Within the block these are applied to, and no inventory begins.
+
+        `is_latest` tells of each that was whether its result is the last that is known.
+        """
         applied = list(paths)
         self._under_way.update(applied)
         try:
