@@ -15,7 +15,7 @@ _FILES = {
     "captures": "SELECT file, digest FROM captures WHERE file IS NOT NULL",
 }
 """Which files of the state directory are named by rows, by their directory there."""
-INDEXED = "SELECT path, stat_inode, digest FROM index_entries WHERE digest IS NOT NULL"
+INDEXED = "SELECT path, stat_inode, digest, stat_ctime_ns FROM index_entries WHERE digest IS NOT NULL"
 
 
 class Durable:
@@ -86,9 +86,9 @@ class Durable:
         return {path: node for path, node in nodes if node.is_file and not path.startswith(STAGING_PREFIX)}
 
 
-def _is(node, inode, digest):
+def _is(node, inode, digest, ctime_ns):
     """Return whether a row means this file: the number of another one that is gone may have come to it."""
-    return node.inode == inode and blake3(node.data).digest() == digest
+    return (node.inode, node.ctime_ns) == (inode, ctime_ns) and blake3(node.data).digest() == digest
 
 
 def _is_being_moved(node, instant_ns):

@@ -21,7 +21,7 @@ from tests.sim.syscalls import (
 SPREAD_SECONDS = 3.0
 AIMED_SECONDS = 12.0
 """How long at most an aimed death waits for its call."""
-LOOK_SECONDS = 0.05
+LOOK_SECONDS, SHORT_SECONDS = 0.05, 0.002
 DOOM_CALLS = 400
 DOOM_STEPS = 40
 
@@ -113,16 +113,27 @@ class Faults:
         await self._until(lambda: server.process is not process)
         self._world.calls.spare(side)
         server.start()
-        await self._until(
-            lambda: put.file is None or put.file.inode in {row[1] for row in server.database.committed(INDEXED)}
-        )
+        await self._until(lambda: _is_indexed(server, put.file))
         self._cut(side)
         self._start_later(side)
 
-    async def _until(self, is_so):
+    async def _power_cut_after_failed_rename(self, side):
+        """A rename by link can be neither finished nor undone; the power goes when the index rests on what stays."""
+        server, put = self._world.servers[side], Putting(self._world.disk, directory_of(side).encode(), ("link",))
+        troubles = self._world.calls.troubles[side]
+        trouble = Trouble(("unlink",), errno.EIO, 1000, begins=put)
+        troubles.append(trouble)
+        await self._until(lambda: put.file is not None)
+        await self._until(lambda: _is_indexed(server, put.file), SHORT_SECONDS)
+        troubles.remove(trouble)
+        if put.file is not None:
+            self._cut(side)
+            self._start_later(side)
+
+    async def _until(self, is_so, look_seconds=LOOK_SECONDS):
         until = self._world.loop.time() + AIMED_SECONDS
         while self._world.loop.time() < until and not is_so():
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(look_seconds)
 
     async def _doomed(self, side, seconds=SPREAD_SECONDS):
         await asyncio.sleep(self._rng.random() * seconds)
@@ -212,3 +223,7 @@ class Faults:
         """Undo it after a while, or when everything is made good."""
         self._lasting.append(undo)
         self._world.loop.call_later(self._rng.choice((0.3, 2.0, 6.0, 14.0)), undo)
+
+
+def _is_indexed(server, file):
+    return file is None or file.inode in {row[1] for row in server.database.committed(INDEXED)}

@@ -3,6 +3,7 @@
 import errno
 import re
 import sqlite3
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from dirsync.core.paths import RelPath
@@ -20,12 +21,16 @@ STEPS = (*SYNCING, *MOVING)
 
 @dataclass(slots=True)
 class Trouble:
-    """A disk that fails for a while: which calls, with which errno (None: short), how often in a thousand."""
+    """A disk that fails for a while: which calls, with which errno (None: short), how often in a thousand.
+
+    It fails after the first call of which `begins(call, what)` is true, where that is given.
+    """
 
     calls: tuple[str, ...]
     errno: int | None
     per_mille: int
     is_database: bool = False
+    begins: Callable[[str, tuple], bool] | None = None
 
 
 class Calls:
@@ -110,6 +115,9 @@ class Calls:
 
     def _perhaps_fail(self, side, call, what):
         for trouble in self.troubles[side]:
+            if trouble.begins is not None:
+                trouble.begins = None if trouble.begins(call, what) else trouble.begins
+                continue
             is_concerned = call in trouble.calls and not (
                 trouble.errno == errno.ENOSPC and self._needs_no_room(call, what)
             )
@@ -144,16 +152,17 @@ def is_keeping_without_row(database, call, what):
 
 
 class Putting:
-    """Notices a call that gives a file a name in the directory `top`; `file` is the last one."""
+    """Notices one of `calls` that gives a file a name in the directory `top`; `file` is the last one."""
 
-    def __init__(self, disk, top):
+    def __init__(self, disk, top, calls=MOVING):
         self._disk = disk
         self._top = top
+        self._calls = calls
         self.file = None
 
     def __call__(self, call, what):
         """Return whether this is such a call."""
-        if call not in MOVING or not all(isinstance(node, Node) for node in what[:4:2]):
+        if call not in self._calls or not all(isinstance(node, Node) for node in what[:4:2]):
             return False
         node, into = what[0].children.get(what[1]), self._disk.path_of(what[2])
         is_it = node is not None and node.is_file and into.startswith(self._top) and STAGING_PREFIX not in into

@@ -23,6 +23,7 @@ from tests.sim.locking import Locks
 from tests.sim.loop import SimTask
 from tests.sim.network import Network
 from tests.sim.operations import Person
+from tests.sim.plan import HINDERING_SYNCS
 from tests.sim.processes import Process, context_of, current
 from tests.sim.servers import Server, directory_of, state_of
 from tests.sim.syscalls import Calls
@@ -38,7 +39,6 @@ COLD_SECONDS = 3.0
 LATE_SECONDS = 0.3
 """How long at most Server A is held up before it takes a report in."""
 UNWIND_SECONDS = 20.0
-_HINDERING_SYNCS = {"sync_fails", "few_descriptors"}
 
 
 class Violation(AssertionError):
@@ -229,7 +229,7 @@ class World:
     @property
     def _has_true_syncs(self):
         """Whether what was set aside is durable once it is recorded: not where syncs fail, which is known."""
-        return _HINDERING_SYNCS.isdisjoint(self.plan.faults)
+        return HINDERING_SYNCS.isdisjoint(self.plan.faults)
 
     def after_power_cut(self, server, found):
         """What people had not synced may be gone, and what they were writing stands there as far as they had come."""
