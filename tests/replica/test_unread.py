@@ -18,10 +18,11 @@ A, B, D = rel("a"), rel("b"), rel("d")
 
 
 class Reading:
-    """Holds up every look at a file of the name `b` until it may go on."""
+    """Holds up every look at a file of the name `b` until it may go on; `begun` is how many there were."""
 
     def __init__(self, monkeypatch):
         self.may_go_on = threading.Event()
+        self.begun = 0
         self._real = looking._probe
         monkeypatch.setattr(looking, "_probe", self._probe)
         monkeypatch.setattr(settling, "_BATCH_PATHS", 1)
@@ -29,6 +30,7 @@ class Reading:
 
     def _probe(self, parents: Parents, ask, *rest):
         if ask.path == B:
+            self.begun += 1
             assert self.may_go_on.wait(60)
         return self._real(parents, ask, *rest)
 
@@ -143,3 +145,23 @@ async def test_nothing_small_waits_for_large_files_that_are_read(tmp_path, monke
             may_go_on.set()
         await ground.drain()
         assert all(rel(f"large{number}") in ground.seen for number in range(10))
+
+
+async def test_what_a_look_saw_that_began_before_a_short_lock_is_told(tmp_path, reading):
+    async with local_ground(tmp_path) as ground:
+        ground.write("b")
+        await _begun(reading, 1)
+        await ground.replica.hold([HeldName(B, None)])
+        reading.may_go_on.set()
+        reading.may_go_on.clear()
+        await _begun(reading, 2)
+        await ground.replica.unhold([B])
+        reading.may_go_on.set()
+        assert (await ground.until("b", File)).capture == 0
+        await ground.drain()
+        assert len(ground.of(EventName.DETECTED)) == 1
+
+
+async def _begun(reading, count):
+    while reading.begun < count:
+        await asyncio.sleep(0.01)

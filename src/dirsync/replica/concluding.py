@@ -132,6 +132,9 @@ class Conclusions:
             if due is not None and self._is_awaited(path, due):
                 return
             outcome = outcome.settled
+        if capture is None and path in self.holds and isinstance(outcome, Settled) and isinstance(outcome.entry, File):
+            self._pending.repeat(path)  # it began before the name was held, so nothing has captured what it saw
+            return
         match outcome:
             case Settled():
                 await self._take_settled(path, outcome, item, capture)
@@ -176,15 +179,12 @@ class Conclusions:
         self._pending.resolve(path)
 
     async def _take_held(self, path: RelPath, found: Settled | Gone, item: Item, capture: Capture | None) -> bool:
-        """Capture the state of a held name if it is a new one; False where the look has to be done again."""
+        """Record the captured state of a held name if it is a new one; False where that cannot be done now."""
         entry = found.entry if isinstance(found, Settled) else None
         if entry == self.holds.last(path):
             self._drop(capture)
             self._untell(path, entry, item)
             return True
-        if isinstance(entry, File) and capture is None:
-            self._pending.repeat(path)
-            return False
         file = capture.file if capture is not None and isinstance(entry, File) else None
         content = found.content if isinstance(found, Settled) else None
         try:
