@@ -162,6 +162,41 @@ async def test_what_a_look_saw_that_began_before_a_short_lock_is_told(tmp_path, 
         assert len(ground.of(EventName.DETECTED)) == 1
 
 
+async def test_what_a_lock_had_no_room_for_is_told_where_the_lock_ends_during_the_look(tmp_path, reading):
+    async with local_ground(tmp_path, locks_max_bytes=1000) as ground:
+        reading.may_go_on.set()
+        await ground.replica.hold([HeldName(B, None)])
+        await ground.drain()
+        reading.may_go_on.clear()
+        begun = reading.begun
+        (tmp_path / "b").write_bytes(b"more than that" * 100)
+        os.rename(tmp_path / "b", ground.path("b"))  # one hint, and none during the look
+        await _begun(reading, begun + 1)
+        await ground.replica.unhold([B])
+        reading.may_go_on.set()
+        (change,) = await ground.drain()
+        assert isinstance(change.found, File)
+        assert not change.capture
+
+
+async def test_what_a_look_saw_under_an_earlier_lock_is_captured_for_the_present_one(tmp_path, reading):
+    reading.may_go_on.set()
+    async with local_ground(tmp_path) as ground:
+        ground.write("b", b"before")
+        before = (await ground.until("b", File)).found
+        await ground.replica.hold([HeldName(B, before)])
+        reading.may_go_on.clear()
+        begun = reading.begun
+        ground.replica._settling.distrust([B])
+        await _begun(reading, begun + 1)
+        await ground.replica.unhold([B])
+        await ground.replica.hold([HeldName(B, None)])
+        reading.may_go_on.set()
+        number = (await ground.until("b", File)).capture
+        file = ground.replica._settling.holds.content_file(number)
+        assert file.read_bytes() == b"before"
+
+
 async def _begun(reading, count):
     while reading.begun < count:
         await asyncio.sleep(0.01)

@@ -10,7 +10,7 @@ from unittest.mock import patch
 
 from dirsync.coordinator.loop import Coordinator
 from dirsync.net import dial, listen, shortway
-from dirsync.replica import local, saving, threads, watching
+from dirsync.replica import local, looking, saving, threads, watching
 from dirsync.run import identity
 from dirsync.store import database
 from tests.sim.databases import SimSqlite
@@ -33,6 +33,7 @@ def rigged(world):
             (dial, "_connect", connect_on(world.network)),
             (listen, "Listener", listener_class(world.network)),
             (shortway, "is_possible", lambda _: False),
+            (looking, "LARGE_BYTES", world.plan.large_bytes),
             (local, "INVENTORY_SECONDS", world.plan.inventory_seconds),
             (threads, "ThreadPoolExecutor", SimPool),
             (watching, "Watcher", world.watcher),

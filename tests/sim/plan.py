@@ -3,6 +3,7 @@
 import random
 from dataclasses import dataclass
 
+from dirsync.replica.looking import LARGE_BYTES
 from tests.sim.watching import WatchFaults
 
 OPERATIONS = (
@@ -77,7 +78,8 @@ class Plan:
     """The choices of one seed. Times in seconds of virtual time.
 
     `aimed` is how often somebody comes where `aims` says that it matters; `cold_seconds` is how long a look may take
-    after a start, and `late_reports` how often Server A is held up before it takes a report in.
+    after a start, `large_bytes` the size above which a file is looked at by itself, and `late_reports` how often
+    Server A is held up before it takes a report in.
     """
 
     seed: int
@@ -93,6 +95,7 @@ class Plan:
     locks_max_bytes: int
     inventory_seconds: float
     cold_seconds: float
+    large_bytes: int
     late_reports: float
     clock_offset_seconds: float
     disk: DiskKind
@@ -126,6 +129,7 @@ def make_plan(seed, *, has_faults=True):
         locks_max_bytes=rng.choice((1 << 40, 1 << 40, 1 << 40, 100_000)),
         inventory_seconds=random.Random(f"{seed} inventory").choice((5.0, 0.0001, 0.0001)),
         cold_seconds=random.Random(f"{seed} cold").choice((0.0, 0.0, 0.5)),
+        large_bytes=random.Random(f"{seed} large").choice((LARGE_BYTES, LARGE_BYTES, LARGE_BYTES, 50_000)),
         late_reports=random.Random(f"{seed} reports").choice((0.0, 0.0, 0.1)),
         clock_offset_seconds=rng.choice((0.0, 0.0, 0.0, 3.0, -3600.0)),
         disk=disk,

@@ -132,8 +132,9 @@ class Conclusions:
             if due is not None and self._is_awaited(path, due):
                 return
             outcome = outcome.settled
-        if capture is None and path in self.holds and isinstance(outcome, Settled) and isinstance(outcome.entry, File):
-            self._pending.repeat(path)  # it began before the name was held, so nothing has captured what it saw
+        if not self._is_as_held(path, outcome, capture):
+            self._drop(capture)
+            self._pending.repeat(path)
             return
         match outcome:
             case Settled():
@@ -149,6 +150,16 @@ class Conclusions:
                 self._pending.resolve(path)
             case Untracked() | Problem():
                 self._take_odd(path, outcome, item)
+
+    def _is_as_held(self, path: RelPath, outcome: Outcome, capture: Capture | None) -> bool:
+        """Return whether a look still means what it meant when it began: under no lock, or under the present one.
+
+        Otherwise nothing may have captured what it saw, and what could not be captured needs no capture any more.
+        """
+        if path not in self.holds:
+            return not isinstance(outcome, NoRoom)
+        is_file = isinstance(outcome, Settled) and isinstance(outcome.entry, File)
+        return not is_file or (capture is not None and capture.last == self.holds.last(path))
 
     async def _take_settled(self, path: RelPath, found: Settled, item: Item, capture: Capture | None) -> None:
         site, entry = self._site, found.entry
