@@ -328,18 +328,26 @@ def test_a_fallback_that_fails_at_its_last_rename_loses_neither(
     assert left == {b"one's only copy", b"two's only copy"}
 
 
-def test_a_fallback_that_cannot_remove_the_old_name_leaves_no_new_one(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("failing", [1, 2], ids=["the old name", "then the new one, too"])
+@pytest.mark.parametrize("is_link", [False, True], ids=["file", "link"])
+def test_a_fallback_that_cannot_remove_the_old_name_leaves_no_new_one_that_nobody_knows(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, failing: int, is_link: bool
 ) -> None:
     """A kept file that is one with the file in the directory would change with it, and nobody would know of it."""
     _without_exchange(monkeypatch)
-    prepared = bench.prepare("f", bench.make("f"), None)
+    if is_link:
+        bench.at("f").symlink_to("target")
+    prepared = bench.prepare("f", bench.known("f") if is_link else bench.make("f"), None)
     with monkeypatch.context() as patched:
-        patched.setattr(os, "unlink", failing_at_first(os.unlink, 1))
-        assert isinstance(bench.apply_one(prepared), Failed)
-    assert bench.at("f").read_bytes() == b"old"
-    assert bench.at("f").stat().st_nlink == 1
-    assert bench.kept.files() == set()
+        patched.setattr(os, "unlink", failing_at_first(os.unlink, failing))
+        batch = bench.apply_all(prepared)
+    assert isinstance(batch.outcomes[0], Failed)
+    assert bench.at("f").is_symlink() == is_link
+    assert bench.at("f").lstat().st_nlink == 1
+    assert bench.kept.files() == {each.file for each in batch.kept}
+    assert [(each.entry, each.path) for each in batch.kept] == [(prepared.action.expected, RelPath(b"f"))] * (
+        failing - 1
+    )
 
 
 def test_the_fallback_puts_a_surprise_back(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -121,7 +121,7 @@ class Faults:
         """A rename by link can be neither finished nor undone; the power goes when the index rests on what stays."""
         server, put = self._world.servers[side], Putting(self._world.disk, directory_of(side).encode(), ("link",))
         troubles = self._world.calls.troubles[side]
-        trouble = Trouble(("unlink",), errno.EIO, 1000, begins=put)
+        trouble = Trouble(("unlink",), errno.EIO, 1000, begins=put, times=2)
         troubles.append(trouble)
         await self._until(lambda: put.file is not None)
         await self._until(lambda: _is_indexed(server, put.file), SHORT_SECONDS)

@@ -14,6 +14,10 @@ def _any(_plan):
     return True
 
 
+def _has_locks(plan):
+    return "lock" in plan.requests
+
+
 def _has_power_cuts(plan):
     return any(kind.startswith("power_cut") for kind in plan.faults)
 
@@ -251,6 +255,13 @@ MUTANTS = (
         "dirsync.coordinator.lane",
         "if not any(self._is_held(self._role, p) for p in paths_of(step.action))",
         "",
+    ),
+    Mutant(
+        "a look from before the lock counts",
+        "dirsync.replica.concluding",
+        "        if not self._is_as_held(path, outcome, capture):\n",
+        "        if False:\n",
+        needs=_has_locks,
     ),
     Mutant(
         "captures not reported again",

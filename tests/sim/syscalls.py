@@ -23,7 +23,7 @@ STEPS = (*SYNCING, *MOVING)
 class Trouble:
     """A disk that fails for a while: which calls, with which errno (None: short), how often in a thousand.
 
-    It fails after the first call of which `begins(call, what)` is true, where that is given.
+    It fails after the first call of which `begins(call, what)` is true, and so many times, where that is given.
     """
 
     calls: tuple[str, ...]
@@ -31,6 +31,7 @@ class Trouble:
     per_mille: int
     is_database: bool = False
     begins: Callable[[str, tuple], bool] | None = None
+    times: float = float("inf")
 
 
 class Calls:
@@ -121,7 +122,8 @@ class Calls:
             is_concerned = call in trouble.calls and not (
                 trouble.errno == errno.ENOSPC and self._needs_no_room(call, what)
             )
-            if is_concerned and self._rng.randrange(1000) < trouble.per_mille:
+            if is_concerned and trouble.times > 0 and self._rng.randrange(1000) < trouble.per_mille:
+                trouble.times -= 1
                 if trouble.errno is None:
                     return 1
                 self._world.trace(f"{side}: {call} fails with {errno.errorcode[trouble.errno]}")

@@ -88,13 +88,20 @@ class KeptArea:
 
         Copied instead where it has further hard links (they would go on changing it) or lies on another file
         system; the name is gone afterwards. Durable after `sync`. Raises OSError, and then nothing was moved; a copy
-        that could not be removed either is in `kept`.
+        or a second name that could not be removed either is in `kept`.
         """
-        new = Kept(os.fsdecode(self._new_name(path)), entry, path, why)
-        if self._try_move(directory, name, os.fsencode(new.file)):
+        target = self._new_name(path)
+        new = Kept(os.fsdecode(target), entry, path, why)
+        try:
+            is_moved = self._try_move(directory, name, target)
+        except OSError:
+            with suppress(OSError):  # a second name, where the disk failed twice: a file of its own from now on
+                kept.append(replace(new, entry=self._copied(self._fd, target, target, entry)))
+            raise
+        if is_moved:
             kept.append(new)
             return new
-        new = replace(new, entry=self._copied(directory, name, os.fsencode(new.file), entry))
+        new = replace(new, entry=self._copied(directory, name, target, entry))
         kept.append(new)
         try:
             self.sync()  # the original may go durably before anything else is synced
@@ -247,23 +254,24 @@ class KeptArea:
 
     def _copied(self, directory: int, name: bytes, target: bytes, entry: Entry) -> Entry:
         """Copy it, a content durably; return what was copied."""
-        if isinstance(entry, Symlink):
-            os.symlink(os.readlink(name, dir_fd=directory), target, dir_fd=self._fd)
-            return entry
         unfinished = _UNFINISHED + target
-        source = os.open(name, O_READ, dir_fd=directory)
-        try:
-            digest, size = self._copy_at_rest(source, unfinished)
-        finally:
-            os.close(source)
+        copied = entry
+        if isinstance(entry, Symlink):
+            os.symlink(os.readlink(name, dir_fd=directory), unfinished, dir_fd=self._fd)
+        else:
+            source = os.open(name, O_READ, dir_fd=directory)
+            try:
+                digest, size = self._copy_at_rest(source, unfinished)
+            finally:
+                os.close(source)
+            if isinstance(entry, File) and digest != entry.digest:
+                copied = replace(entry, digest=digest, size=size)
         try:
             os.rename(unfinished, target, src_dir_fd=self._fd, dst_dir_fd=self._fd)
         except OSError:
             os.unlink(unfinished, dir_fd=self._fd)
             raise
-        if isinstance(entry, File) and digest != entry.digest:
-            return replace(entry, digest=digest, size=size)
-        return entry
+        return copied
 
     def _copy_at_rest(self, source: int, target: bytes) -> tuple[Digest, int]:
         """Copy a file that is about to lose its name; nobody must be left who could write to it afterwards unseen.
