@@ -10,6 +10,7 @@ Server A that waits for its thread (somebody locks the name), and an inventory o
 from functools import partial
 from itertools import pairwise
 
+from dirsync.replica.looking import Ask
 from tests.sim.nodes import Node
 from tests.sim.operations import NAMES, PATCH_BYTES
 from tests.sim.servers import directory_of
@@ -32,6 +33,7 @@ class Aims:
         # What leaves length and time as they were is told apart by nothing once a name has been moved.
         self._telling = [kind for kind in world.plan.operations if kind != "rewrite_silently"]
         self._halved = None
+        self._hastily_locked = {}
         self.is_on = False
         self.intrude = None
         self.go_on = None
@@ -89,15 +91,41 @@ class Aims:
                 if path.startswith(top):
                     yield path.removeprefix(top)
 
-    def before_job(self, process, kind, call):
-        """Return how long a job waits beside what any job waits: an apply for a lock of its name, sometimes."""
-        if process.name != "a" or kind != "apply" or self._rng.random() >= self._world.plan.aimed / 4:
+    def around_job(self, process, kind, call):
+        """Return how long a job waits beside what any job waits, and how long its outcome does."""
+        if kind == "apply" and process.name == "a":
+            return self._before_apply(call), 0.0
+        if kind in ("look", "large"):
+            seconds = self._around_look(process.name, call)
+            return self._rng.choice(((seconds, 0.0), (0.0, seconds))) if seconds else (0.0, 0.0)
+        return 0.0, 0.0
+
+    def _before_apply(self, call):
+        """Have an apply wait for a lock of its name, sometimes."""
+        if self._rng.random() >= self._world.plan.aimed / 4:
             return 0.0
         paths = sorted({path for path in _applied(call) if path in NAMES})
         if not paths:
             return 0.0
         self.ask("lock", self._rng.choice(paths))
         return self._rng.random() * LOCK_SECONDS
+
+    def _around_look(self, side, call):
+        """Have a look wait for a lock of its name, sometimes, and the next one there for the unlock, and for `wait`."""
+        if not self._world.plan.hasty_locks:
+            return 0.0
+        paths = sorted({path for path in _looked_at(call) if path in NAMES})
+        locked = self._hastily_locked.get(side)
+        if locked in paths:
+            del self._hastily_locked[side]
+            self.ask("unlock", locked)
+            self.ask("wait", locked)
+        elif paths and self._rng.random() < self._world.plan.hasty_locks:
+            self._hastily_locked[side] = self._rng.choice(paths)
+            self.ask("lock", self._hastily_locked[side])
+        else:
+            return 0.0
+        return self._rng.random() * UNLOCK_SECONDS
 
     def between_parts(self, process):
         """Return how long the next part of an inventory waits: for an unlock of a name with updates, sometimes."""
@@ -118,3 +146,11 @@ def _applied(call):
         for argument in call.args:
             if isinstance(argument, list | tuple):
                 yield from (step.action.path for step in argument if hasattr(step, "action"))
+
+
+def _looked_at(call):
+    """Yield the paths that a look is asked about."""
+    if isinstance(call, partial):
+        for argument in call.args:
+            asks = argument if isinstance(argument, list | tuple) else [argument]
+            yield from (each.path for each in asks if isinstance(each, Ask))

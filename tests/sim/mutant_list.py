@@ -257,10 +257,12 @@ MUTANTS = (
         "",
     ),
     Mutant(
-        "a look from before the lock counts",
+        "a look that is done again is believed",
         "dirsync.replica.concluding",
         "        if not self._is_as_held(path, outcome, capture):\n",
-        "        if False:\n",
+        "        if not self._is_as_held(path, outcome, capture):\n"
+        "            if isinstance(outcome, Settled):\n"
+        "                self._remember(path, outcome)\n",
         needs=_has_locks,
     ),
     Mutant(

@@ -77,9 +77,9 @@ class DiskKind:
 class Plan:
     """The choices of one seed. Times in seconds of virtual time.
 
-    `aimed` is how often somebody comes where `aims` says that it matters; `cold_seconds` is how long a look may take
-    after a start, `large_bytes` the size above which a file is looked at by itself, and `late_reports` how often
-    Server A is held up before it takes a report in.
+    `aimed` is how often somebody comes where `aims` says that it matters, and `hasty_locks` how often during a look;
+    `cold_seconds` is how long a look may take after a start, `large_bytes` the size above which a file is looked at by
+    itself, and `late_reports` how often Server A is held up before it takes a report in.
     """
 
     seed: int
@@ -91,6 +91,7 @@ class Plan:
     step_seconds: float
     intruders_per_mille: int
     aimed: float
+    hasty_locks: float
     watch: WatchFaults
     locks_max_bytes: int
     inventory_seconds: float
@@ -125,6 +126,7 @@ def make_plan(seed, *, has_faults=True):
         step_seconds=rng.choice((0.0005, 0.005, 0.05, 0.5)),
         intruders_per_mille=intruders_per_mille,
         aimed=aimed,
+        hasty_locks=random.Random(f"{seed} hasty").choice((0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.1)),
         watch=_watch_faults(rng),
         locks_max_bytes=rng.choice((1 << 40, 1 << 40, 1 << 40, 100_000)),
         inventory_seconds=random.Random(f"{seed} inventory").choice((5.0, 0.0001, 0.0001)),

@@ -46,7 +46,7 @@ class Story:
             await asyncio.sleep(rng.random() * 2)
         reader = world.spawn(self._read_always(), "reader")
         world.calls.intruders_per_mille = self._plan.intruders_per_mille
-        world.calls.aims.is_on = self._plan.aimed > 0
+        world.calls.aims.is_on = self._plan.aimed > 0 or self._plan.hasty_locks > 0
         await asyncio.gather(self._live("a"), self._live("b"), self._ask_always(), self.faults.run())
         world.calls.intruders_per_mille = 0
         world.calls.aims.is_on = False

@@ -311,9 +311,9 @@ class World:
         """Return how long a blocking call waits, and how long until its outcome is taken up."""
         rng = self._jobs
         scale = 0.02 if rng.random() < 0.03 else 0.0005
-        more = self.calls.aims.before_job(process, kind, call) if self.calls.aims.is_on else 0.0
-        more += self._cold_seconds(process, kind)
-        return rng.random() * scale + more, rng.random() * scale
+        before, after = self.calls.aims.around_job(process, kind, call) if self.calls.aims.is_on else (0.0, 0.0)
+        before += self._cold_seconds(process, kind)
+        return rng.random() * scale + before, rng.random() * scale + after
 
     def _cold_seconds(self, process, kind):
         if kind != "look" or self.loop.time() >= self.servers[process.name].started + COLD_SECONDS:
