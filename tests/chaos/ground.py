@@ -123,18 +123,25 @@ class Ground:
         One that could not start while its disk was full is started again instead: its one line said so.
         """
         dead = {}
-        for role, server in list(self._servers.items()):
-            if server.process.poll() is None:
-                continue
-            self.kill(role)
-            if _found_no_room(server):
+        for role in list(self._servers):
+            while not self._is_ready(role):
+                server = self._servers[role]
+                self.kill(role)
+                if not _found_no_room(server):
+                    dead[role] = (server.process.returncode, server.complaints)
+                    break
                 self.start(role)
-            else:
-                dead[role] = (server.process.returncode, server.complaints)
-        if not dead:
-            for server in self._servers.values():
-                server.wait_event("ready")
         return dead
+
+    def _is_ready(self, role):
+        """Wait until a server is ready or has ended; return whether it runs."""
+        server = self._servers[role]
+        try:
+            server.wait_event("ready")
+        except AssertionError:
+            if server.process.poll() is None:
+                raise
+        return server.process.poll() is None
 
     def said(self, role):
         """Return everything that servers of a role have said."""
