@@ -54,10 +54,10 @@ FAULTS = (
     "lost_state",
     "replaced_machine",
 )
-AIMED_AT_LINKS = "power_cut_after_failed_rename"
-"""Goes wrong besides where the disks have no `renameat2`, mostly: then with true syncs, so that the cut tells."""
+LINK_CUT, CAPTURE_CUT = "power_cut_after_failed_rename", "power_cut_after_capturing"
+"""Go wrong besides, then with true syncs, so that the cut tells: the first where the disks have no `renameat2`."""
 HINDERING_SYNCS = {"sync_fails", "few_descriptors"}
-_DISK_TROUBLES = {"no_space", "io_errors", "database_errors", AIMED_AT_LINKS, *HINDERING_SYNCS}
+_DISK_TROUBLES = {"no_space", "io_errors", "database_errors", LINK_CUT, *HINDERING_SYNCS}
 OPERATIONS_EACH = 85
 REQUESTS_EACH = 35
 
@@ -114,8 +114,9 @@ def make_plan(seed, *, has_faults=True):
     intruders_per_mille = rng.choice((0, 2, 10))
     aimed = random.Random(f"{seed} aimed").choice((0.0, 0.2, 0.5))
     disk = _disk_kind(random.Random(f"{seed} disk"), has_intruders=intruders_per_mille > 0 or aimed > 0)
-    if not disk.has_renameat2 and random.Random(f"{seed} links").random() < 0.75:
-        faults = (*(kind for kind in faults if kind not in HINDERING_SYNCS), AIMED_AT_LINKS)
+    cuts = _aimed_cuts(seed, disk)
+    if cuts:
+        faults = (*(kind for kind in faults if kind not in HINDERING_SYNCS), *cuts)
     return Plan(
         seed=seed,
         operations=(*(kind for kind in OPERATIONS if rng.random() < 0.6), "write", "save"),
@@ -136,6 +137,15 @@ def make_plan(seed, *, has_faults=True):
         clock_offset_seconds=rng.choice((0.0, 0.0, 0.0, 3.0, -3600.0)),
         disk=disk,
     )
+
+
+def _aimed_cuts(seed, disk):
+    cuts = []
+    if not disk.has_renameat2 and random.Random(f"{seed} links").random() < 0.75:
+        cuts.append(LINK_CUT)
+    if random.Random(f"{seed} captures").random() < 0.1:
+        cuts += [CAPTURE_CUT] * 3
+    return cuts
 
 
 def _disk_kind(rng, *, has_intruders):

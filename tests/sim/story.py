@@ -71,9 +71,10 @@ class Story:
     async def _do(self, side, rng):
         """Do one operation step by step."""
         world = self._world
-        name, steps = self._acting[side] = self._choose(side, self._plan.operations)
-        is_slow = rng.random() < 0.1
         power_cuts = world.power_cuts[side]
+        name, steps = self._choose(side, self._plan.operations)
+        self._acting[side] = name, steps, power_cuts
+        is_slow = rng.random() < 0.1
         while self._step(side, name, steps):
             await asyncio.sleep(min(rng.expovariate(1 / self._plan.step_seconds), PAUSE_MAX) * (0.1 if is_slow else 1))
             if is_slow and rng.random() < 0.5:
@@ -116,9 +117,12 @@ class Story:
             pass
 
     def _go_on(self, side):
-        """Whoever is at work there does his next step sooner than he would."""
-        if self._acting[side] is not None and not self._world.network.is_down(side):
-            self._step(side, *self._acting[side])
+        """Whoever is at work there, and has lived through no power cut, does his next step sooner than he would."""
+        if self._acting[side] is None or self._world.network.is_down(side):
+            return
+        name, steps, power_cuts = self._acting[side]
+        if self._world.power_cuts[side] == power_cuts:
+            self._step(side, name, steps)
 
     def _ask(self, kind, name):
         """Somebody asks this right now, if anybody does that here."""
