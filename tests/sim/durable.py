@@ -15,7 +15,6 @@ _FILES = {
     "captures": "SELECT file, digest FROM captures WHERE file IS NOT NULL",
 }
 """Which files of the state directory are named by rows, by their directory there."""
-CAPTURED = "SELECT id FROM captures"
 INDEXED = "SELECT path, stat_inode, digest, stat_ctime_ns FROM index_entries WHERE digest IS NOT NULL"
 
 

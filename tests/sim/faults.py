@@ -4,7 +4,7 @@ import asyncio
 import errno
 from functools import partial
 
-from tests.sim.durable import CAPTURED, INDEXED
+from tests.sim.durable import INDEXED
 from tests.sim.losses import forget_state, replace_machine
 from tests.sim.servers import directory_of
 from tests.sim.syscalls import (
@@ -127,15 +127,6 @@ class Faults:
         await self._until(lambda: _is_indexed(server, put.file), SHORT_SECONDS)
         troubles.remove(trouble)
         if put.file is not None:
-            self._cut(side)
-            self._start_later(side)
-
-    async def _power_cut_after_capturing(self, side):
-        """The power goes right after a state of a locked name was captured."""
-        server = self._world.servers[side]
-        before = set(server.database.committed(CAPTURED))
-        await self._until(lambda: not before.issuperset(server.database.committed(CAPTURED)), SHORT_SECONDS)
-        if not before.issuperset(server.database.committed(CAPTURED)):
             self._cut(side)
             self._start_later(side)
 

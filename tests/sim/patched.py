@@ -33,7 +33,7 @@ def rigged(world):
             (dial, "_connect", connect_on(world.network)),
             (listen, "Listener", listener_class(world.network)),
             (shortway, "is_possible", lambda _: False),
-            (looking, "LARGE_BYTES", world.plan.large_bytes),
+            (looking, "LARGE_BYTES", world.plan.large_bytes or looking.LARGE_BYTES),
             (local, "INVENTORY_SECONDS", world.plan.inventory_seconds),
             (threads, "ThreadPoolExecutor", SimPool),
             (watching, "Watcher", world.watcher),

@@ -3,7 +3,6 @@
 import random
 from dataclasses import dataclass
 
-from dirsync.replica.looking import LARGE_BYTES
 from tests.sim.watching import WatchFaults
 
 OPERATIONS = (
@@ -54,10 +53,10 @@ FAULTS = (
     "lost_state",
     "replaced_machine",
 )
-LINK_CUT, CAPTURE_CUT = "power_cut_after_failed_rename", "power_cut_after_capturing"
-"""Go wrong besides, then with true syncs, so that the cut tells: the first where the disks have no `renameat2`."""
+AIMED_AT_LINKS = "power_cut_after_failed_rename"
+"""Goes wrong besides where the disks have no `renameat2`, mostly: then with true syncs, so that the cut tells."""
 HINDERING_SYNCS = {"sync_fails", "few_descriptors"}
-_DISK_TROUBLES = {"no_space", "io_errors", "database_errors", LINK_CUT, *HINDERING_SYNCS}
+_DISK_TROUBLES = {"no_space", "io_errors", "database_errors", AIMED_AT_LINKS, *HINDERING_SYNCS}
 OPERATIONS_EACH = 85
 REQUESTS_EACH = 35
 
@@ -96,7 +95,7 @@ class Plan:
     locks_max_bytes: int
     inventory_seconds: float
     cold_seconds: float
-    large_bytes: int
+    large_bytes: int | None
     late_reports: float
     clock_offset_seconds: float
     disk: DiskKind
@@ -114,9 +113,8 @@ def make_plan(seed, *, has_faults=True):
     intruders_per_mille = rng.choice((0, 2, 10))
     aimed = random.Random(f"{seed} aimed").choice((0.0, 0.2, 0.5))
     disk = _disk_kind(random.Random(f"{seed} disk"), has_intruders=intruders_per_mille > 0 or aimed > 0)
-    cuts = _aimed_cuts(seed, disk)
-    if cuts:
-        faults = (*(kind for kind in faults if kind not in HINDERING_SYNCS), *cuts)
+    if not disk.has_renameat2 and random.Random(f"{seed} links").random() < 0.75:
+        faults = (*(kind for kind in faults if kind not in HINDERING_SYNCS), AIMED_AT_LINKS)
     return Plan(
         seed=seed,
         operations=(*(kind for kind in OPERATIONS if rng.random() < 0.6), "write", "save"),
@@ -132,20 +130,11 @@ def make_plan(seed, *, has_faults=True):
         locks_max_bytes=rng.choice((1 << 40, 1 << 40, 1 << 40, 100_000)),
         inventory_seconds=random.Random(f"{seed} inventory").choice((5.0, 0.0001, 0.0001)),
         cold_seconds=random.Random(f"{seed} cold").choice((0.0, 0.0, 0.5)),
-        large_bytes=random.Random(f"{seed} large").choice((LARGE_BYTES, LARGE_BYTES, LARGE_BYTES, 50_000)),
+        large_bytes=random.Random(f"{seed} large").choice((None, None, None, 50_000)),
         late_reports=random.Random(f"{seed} reports").choice((0.0, 0.0, 0.1)),
         clock_offset_seconds=rng.choice((0.0, 0.0, 0.0, 3.0, -3600.0)),
         disk=disk,
     )
-
-
-def _aimed_cuts(seed, disk):
-    cuts = []
-    if not disk.has_renameat2 and random.Random(f"{seed} links").random() < 0.75:
-        cuts.append(LINK_CUT)
-    if random.Random(f"{seed} captures").random() < 0.1:
-        cuts += [CAPTURE_CUT] * 3
-    return cuts
 
 
 def _disk_kind(rng, *, has_intruders):
