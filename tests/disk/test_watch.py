@@ -207,13 +207,14 @@ def test_lost_hints_ask_for_a_scan_and_watching_goes_on(tmp_path, listening, mon
 
 
 def test_where_inotify_fails_watchfiles_sees_to_new_directories(listening, monkeypatch):
-    def fail(_self, _seconds):
+    def fail(_self):
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     if not listening.has_inotify:
         pytest.skip("about inotify")
     with listening() as listener:
         monkeypatch.setattr(InotifyQueue, "read", fail)
+        (listener.root / "f").write_text("1")  # ends the read under way
         listener.until(lambda: listener.scans == 2)  # when inotify failed, and when watchfiles watched anew
         (listener.root / "d").mkdir()
         listener.until(lambda: b"d" in listener.trees)
@@ -314,16 +315,17 @@ def test_the_queue_tells_each_event_with_its_watch_and_name(tmp_path):
         pytest.skip("no inotify here")
     root = os.fsencode(tmp_path)
     one = queue.add(root, IN_CREATE | IN_CLOSE_WRITE)
-    assert queue.read(0) == []
     (tmp_path / "a name of seventeen").write_text("1")
     (tmp_path / "b").touch()
-    assert queue.read(PATIENCE_SECONDS) == [
+    assert queue.read() == [
         (one, mask, name) for name in (b"a name of seventeen", b"b") for mask in (IN_CREATE, IN_CLOSE_WRITE)
     ]
     queue.remove(one)
-    assert queue.read(PATIENCE_SECONDS) == [(one, IN_IGNORED, b"")]
+    assert queue.read() == [(one, IN_IGNORED, b"")]
     with pytest.raises(FileNotFoundError):
         queue.add(root + b"/none", IN_CREATE)
+    queue.wake()
+    assert queue.read() == queue.read() == []
     queue.close()
 
 

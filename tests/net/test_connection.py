@@ -390,7 +390,7 @@ async def test_a_transport_that_is_closing_is_left_alone_by_what_nobody_waits_fo
     connection = Connection(near, is_dialler=True)
     near.transport._is_closing = True
     connection.notice_consumed()
-    await asyncio.wait_for(beat(near, 0), 5)
+    await asyncio.wait_for(beat(near, 0.01), 5)
     far.transport.abort()
 
 

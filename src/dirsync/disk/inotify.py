@@ -37,8 +37,6 @@ from dirsync.disk.inotify_queue import (
 _OF_NAMES = IN_MODIFY | IN_ATTRIB | IN_CLOSE_WRITE | IN_MOVED_FROM | IN_MOVED_TO | IN_CREATE | IN_DELETE
 _MASK = _OF_NAMES | IN_DELETE_SELF | IN_MOVE_SELF | IN_ONLYDIR | IN_DONT_FOLLOW | IN_EXCL_UNLINK
 
-_READ_SECONDS = 0.25
-"""How long one wait for events lasts: a bound for stopping where no mark can be made."""
 _BURST_SECONDS = 0.002
 _BURST_READS = 16
 """So many reads, each so soon after the one before, are a burst: from then on events are collected for as long
@@ -85,8 +83,11 @@ class InotifySource:
         return True
 
     def request_stop(self) -> None:
-        """Ask the thread to end; it does at the next event or within a quarter of a second."""
+        """Ask the thread to end; it does at once."""
         self._stopping.set()
+        queue = self._queue
+        if queue is not None:
+            queue.wake()
 
     def join(self) -> None:
         """Wait for the thread and give everything back."""
@@ -105,7 +106,7 @@ class InotifySource:
         reads, last = 0, 0.0
         try:
             while not self._stopping.is_set():
-                events = self._queue.read(_READ_SECONDS)
+                events = self._queue.read()
                 now = time.monotonic()
                 reads = reads + 1 if events and now - last < 2 * _BURST_SECONDS else 0
                 last = now

@@ -38,8 +38,14 @@ class InotifyQueue:
             raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
         self._libc = libc
         self._fd = _checked(libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC))
+        try:
+            self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        except OSError:
+            os.close(self._fd)
+            raise
         self._poll = select.poll()
         self._poll.register(self._fd, select.POLLIN)
+        self._poll.register(self._wake_fd, select.POLLIN)
 
     def add(self, path: bytes, mask: int) -> int:
         """Watch a path for these events; return the number of the watch, which is the old one for the same inode."""
@@ -49,10 +55,13 @@ class InotifyQueue:
         """End a watch."""
         _checked(self._libc.inotify_rm_watch(self._fd, wd))
 
-    def read(self, seconds: float) -> list[Event]:
-        """Wait at most this long for events, and return all that are ready, up to one buffer."""
-        if not self._poll.poll(seconds * 1000):
-            return []
+    def wake(self) -> None:
+        """Have the read under way, or else the next one, and all after it, return at once. From any thread."""
+        os.eventfd_write(self._wake_fd, 1)
+
+    def read(self) -> list[Event]:
+        """Wait for events, and return all that are ready, up to one buffer; none where it was woken."""
+        self._poll.poll()
         try:
             buffer = os.read(self._fd, _READ_BYTES)
         except BlockingIOError:
@@ -66,8 +75,9 @@ class InotifyQueue:
         return events
 
     def close(self) -> None:
-        """Give the descriptor back."""
+        """Give the descriptors back."""
         os.close(self._fd)
+        os.close(self._wake_fd)
 
 
 def _checked(result: int) -> int:

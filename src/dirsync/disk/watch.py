@@ -19,7 +19,7 @@ from dirsync.disk.inotify import InotifySource
 
 _STEP_ACTIVE_MS = 2
 _STEP_IDLE_MS = 50
-_STEP_BESIDE_MS = 100
+_STEP_BESIDE_MS = 250
 """watchfiles polls: it is quick for a while after a change, slow when idle, slowest beside inotify."""
 _ACTIVE_SECONDS = 10.0
 _TIMEOUT_MS = 1_000

@@ -10,7 +10,7 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from types import FrameType
 
 from dirsync.core.entry import Role
@@ -21,8 +21,6 @@ from dirsync.run.checks import check_role
 from dirsync.run.credential import ensure_credential
 from dirsync.run.emitting import Sink
 from dirsync.run.memory import give_back_at_each_rest
-from dirsync.run.role_a import run_a
-from dirsync.run.role_b import run_b
 from dirsync.run.settings import Settings
 from dirsync.store.database import Database
 
@@ -75,12 +73,24 @@ async def _run_role(role: Role, settings: Settings, sink: Sink) -> None:
     check_role(settings, role)
     credential = Credential.load(ensure_credential(settings))
     database = Database.open(settings.state_of(role))
+    run = _runner_of(role)
     memory = asyncio.create_task(give_back_at_each_rest(), name="memory")
     try:
-        await (run_a if role is Role.A else run_b)(settings, credential, database, sink)
+        await run(settings, credential, database, sink)
     finally:
         memory.cancel()
         database.close()
+
+
+def _runner_of(role: Role) -> Callable[[Settings, Credential, Database, Sink], Awaitable[None]]:
+    """Load what one role consists of: for the other one that is time at the start, and memory."""
+    if role is Role.A:
+        from dirsync.run.role_a import run_a  # noqa: PLC0415
+
+        return run_a
+    from dirsync.run.role_b import run_b  # noqa: PLC0415
+
+    return run_b
 
 
 def is_no_echo(record: logging.LogRecord) -> bool:
