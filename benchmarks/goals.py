@@ -120,7 +120,7 @@ GOALS = (
 
 def goal_rows(results: Results, place: str) -> list[list[str]]:
     """Return the table of the goals at a place, the heading first; goals that were not measured there have no row."""
-    others = [*PEERS, Copy.name]
+    others = [*PEERS, Copy.name, DurableCopy.name]
     rows = [["work", "goal", "measured", "reached", *others]]
     for goal in GOALS:
         outcome = goal.judge(results, place)

@@ -10,7 +10,7 @@ from pathlib import Path
 from benchmarks.processes import loopback_bytes
 from benchmarks.results import Figure
 from benchmarks.scale import MIB, show_size
-from benchmarks.tools import Copy, Tool, Transport
+from benchmarks.tools import Copy, DurableCopy, Tool, Transport
 from benchmarks.trees import write_large
 from benchmarks.waiting import Mark, marks_of
 from benchmarks.work.interface import Trial, Work
@@ -30,7 +30,7 @@ class Large(Work):
 
     def takes(self, tool: type[Tool]) -> bool:
         """Say yes to the floors of large files, too."""
-        return not tool.is_floor or tool in {Copy, Transport}
+        return not tool.is_floor or tool in {Copy, DurableCopy, Transport}
 
     def measure(self, trial: Trial) -> None:
         """Move it in and wait until the trees are the same."""
@@ -56,6 +56,10 @@ class Delta(Work):
 
     name = "delta"
 
+    def takes(self, tool: type[Tool]) -> bool:
+        """Say yes to the floor of what is durable, too: whoever replaces a file by a whole one writes all of it."""
+        return not tool.is_floor or tool is DurableCopy
+
     def measure(self, trial: Trial) -> None:
         """Make one change after the other, each at A, each when the one before has come over."""
         path = trial.pair.a / NAME
@@ -70,7 +74,8 @@ class Delta(Work):
         _measure(trial, "insert", f"{size} in sync, 1 KiB inserted", lambda: _replace(longer, path))
         what = f"{size} in sync, {PLACES} places of 4 KiB overwritten"
         _measure(trial, "overwrite", what, lambda: _overwrite(path))
-        _measure(trial, "rename", f"{size} in sync, renamed", lambda: _rename(path))
+        if not trial.tool.is_floor:
+            _measure(trial, "rename", f"{size} in sync, renamed", lambda: _rename(path))
 
 
 def _measure(trial: Trial, key: str, title: str, act: Callable[[], Sequence[Mark]]) -> None:
@@ -79,6 +84,8 @@ def _measure(trial: Trial, key: str, title: str, act: Callable[[], Sequence[Mark
     marks = act()
     since = time.perf_counter()
     trial.note(Figure(f"delta.{key}", title, "s"), [trial.carry(since, a=marks)])
+    if trial.tool.is_floor:
+        return
     time.sleep(TRAILING_SECONDS)
     trial.note(Figure(f"delta.{key}.bytes", "- on the wire", "bytes"), [loopback_bytes() - carried])
 
