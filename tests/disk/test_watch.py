@@ -329,6 +329,12 @@ def test_the_queue_tells_each_event_with_its_watch_and_name(tmp_path):
     queue.close()
 
 
+def test_where_nothing_could_wake_its_reader_there_is_no_queue(monkeypatch):
+    monkeypatch.delattr(os, "eventfd", raising=False)
+    with pytest.raises(OSError, match=os.strerror(errno.ENOSYS)):
+        InotifyQueue()
+
+
 def test_a_watcher_that_is_stopped_while_it_starts_leaves_no_thread(tmp_path, monkeypatch):
     (tmp_path / "root").mkdir()
     watcher = Listener(tmp_path / "root", tmp_path / "marks").watcher

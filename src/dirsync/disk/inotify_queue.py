@@ -34,7 +34,7 @@ class InotifyQueue:
 
     def __init__(self) -> None:
         libc = _libc()
-        if libc is None or not hasattr(libc, "inotify_init1"):
+        if libc is None or not hasattr(libc, "inotify_init1") or not hasattr(os, "eventfd"):
             raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
         self._libc = libc
         self._fd = _checked(libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC))
