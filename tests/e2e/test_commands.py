@@ -36,9 +36,15 @@ def typed(pair: Pair, name: str, *words: str) -> Iterator[subprocess.Popen[str]]
 def next_line(process: subprocess.Popen[str]) -> str:
     """Return the next line a command prints; it must come though nothing follows."""
     assert process.stdout is not None
-    ready, _, _ = select.select([process.stdout], [], [], PRINTED_SECONDS_MAX)
-    assert ready, "it printed nothing"
-    return process.stdout.readline()
+    fd, line = process.stdout.fileno(), b""
+    while not line.endswith(b"\n"):
+        # Not by readline(), which may take a second line with the first: nobody could wait for that one any more.
+        ready, _, _ = select.select([fd], [], [], PRINTED_SECONDS_MAX)
+        assert ready, "it printed nothing"
+        if not (byte := os.read(fd, 1)):
+            break
+        line += byte
+    return line.decode()
 
 
 def failing(pair: Pair, *words: str, status: int = 1) -> str:
