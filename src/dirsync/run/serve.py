@@ -24,6 +24,7 @@ from dirsync.run.memory import give_back_at_each_rest
 from dirsync.run.settings import Settings
 from dirsync.store.database import Database
 
+_Run = Callable[[Settings, Credential, Database, Sink], Awaitable[None]]
 _GARBAGE_THRESHOLDS = (100_000, 20, 20)
 """What is made, net, between two collections; tasks and exceptions make the cycles, a few hundred bytes each."""
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -36,13 +37,14 @@ def serve(role: Role, settings: Settings, sink: Sink) -> int:
 
     Raises a DirsyncError where it cannot start, or cannot go on.
     """
+    run = _runner_of(role)
     with asyncio.Runner() as runner:
-        return runner.run(_serve(role, settings, sink))
+        return runner.run(_serve(run, role, settings, sink))
 
 
-async def _serve(role: Role, settings: Settings, sink: Sink) -> int:
+async def _serve(run: _Run, role: Role, settings: Settings, sink: Sink) -> int:
     loop = asyncio.get_running_loop()
-    work = asyncio.create_task(_run_role(role, settings, sink), name=f"role {role}")
+    work = asyncio.create_task(_run_role(run, role, settings, sink), name=f"role {role}")
 
     def stop() -> None:
         end_soon(0)
@@ -67,13 +69,12 @@ async def _serve(role: Role, settings: Settings, sink: Sink) -> int:
     return 0
 
 
-async def _run_role(role: Role, settings: Settings, sink: Sink) -> None:
+async def _run_role(run: _Run, role: Role, settings: Settings, sink: Sink) -> None:
     _expect_much_that_stays()
     logging.getLogger("asyncio").addFilter(is_no_echo)
     check_role(settings, role)
     credential = Credential.load(ensure_credential(settings))
     database = Database.open(settings.state_of(role))
-    run = _runner_of(role)
     memory = asyncio.create_task(give_back_at_each_rest(), name="memory")
     try:
         await run(settings, credential, database, sink)
@@ -82,7 +83,7 @@ async def _run_role(role: Role, settings: Settings, sink: Sink) -> None:
         database.close()
 
 
-def _runner_of(role: Role) -> Callable[[Settings, Credential, Database, Sink], Awaitable[None]]:
+def _runner_of(role: Role) -> _Run:
     """Load what one role consists of: for the other one that is time at the start, and memory."""
     if role is Role.A:
         from dirsync.run.role_a import run_a  # noqa: PLC0415
