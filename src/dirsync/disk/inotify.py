@@ -83,15 +83,13 @@ class InotifySource:
         return True
 
     def request_stop(self) -> None:
-        """Ask the thread to end; it does at once."""
+        """Ask the thread to end; it does when it has seen something, or is woken by `join`."""
         self._stopping.set()
-        queue = self._queue
-        if queue is not None:
-            queue.wake()
 
     def join(self) -> None:
-        """Wait for the thread and give everything back."""
-        if self._thread.ident is not None:
+        """End the thread, if there is one, and give everything back. Not while it is being started."""
+        if self._queue is not None and self._thread.ident is not None:
+            self._queue.wake()
             self._thread.join()
         self._close()
 

@@ -5,7 +5,6 @@ meets (a name that is not UTF-8, a limit, a lost directory): it builds its watch
 """
 
 import os
-import secrets
 import threading
 import time
 from collections.abc import Callable
@@ -93,10 +92,6 @@ class Watcher:
         self._interrupted.set()
         self._inotify.request_stop()
         with self._turn:
-            with suppress(OSError):  # the mark only wakes the thread sooner
-                name = os.fsencode(secrets.token_hex(8))
-                self.mark(name)
-                self.unmark(name)
             self._inotify.join()
             if self._thread.ident is not None:
                 self._thread.join()
