@@ -1,10 +1,10 @@
 """`python -m tests.sim`: run many seeds on all processors, or one with its trace."""
 
 import argparse
-import multiprocessing
 import os
 import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 
 from tests.sim.plan import make_plan
 from tests.sim.runner import Place, run
@@ -55,8 +55,9 @@ def _run_all(options):
     seeds = range(options.first, options.first + options.seeds)
     chunks = [seeds[at : at + CHUNK] for at in range(0, len(seeds), CHUNK)]
     failed, done, operations, faults = [], 0, 0, 0
-    with multiprocessing.Pool(options.jobs) as pool:
-        for outcomes in pool.imap(_run_chunk, chunks):
+    # Its workers come to their end by themselves: one that is killed may hold the lock that the others wait for.
+    with ProcessPoolExecutor(options.jobs) as pool:
+        for outcomes in pool.map(_run_chunk, chunks):
             for outcome in outcomes:
                 done += 1
                 operations += outcome.operations
@@ -65,6 +66,7 @@ def _run_all(options):
                     failed.append(outcome)
                     print(f"seed {outcome.seed}: {outcome.violation[:300]}", flush=True)
             if (failed and options.stop) or time.monotonic() - begin > 60 * options.minutes:
+                pool.shutdown(wait=False, cancel_futures=True)
                 break
     seconds = time.monotonic() - begin
     print(
