@@ -30,17 +30,20 @@ from dirsync.disk.syscalls import (
     has_read_lease,
     is_open_for_writing,
     take_read_lease,
+    way_to,
 )
 from dirsync.limits import UNSETTLED_QUIET_SECONDS
 
+HAS_WRITER = Failed("some program is writing to it", is_passing=True)
 _QUIET_NANOSECONDS = int(UNSETTLED_QUIET_SECONDS * 1e9)
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """The expected entry stands there, with this stat."""
+    """The expected entry stands there, with this stat. `is_quiet`: who has it open does not write to it any more."""
 
     fingerprint: Fingerprint
+    is_quiet: bool
 
 
 def check(directory: int, name: bytes, expected: Entry, known: Known | None) -> Seen | Refused | Failed:
@@ -48,11 +51,19 @@ def check(directory: int, name: bytes, expected: Entry, known: Known | None) -> 
 
     A file that some program is writing to right now is left alone; one that only stays open is not.
     """
+    seen = compare(directory, name, expected, known)
+    is_asked = isinstance(seen, Seen) and isinstance(expected, File) and not seen.is_quiet
+    return HAS_WRITER if is_asked and _has_writer(directory, name) else seen
+
+
+def compare(directory: int, name: bytes, expected: Entry, known: Known | None) -> Seen | Refused | Failed:
+    """As `check`, for who holds the file still next: whether a program has it open is seen then."""
     try:
-        is_quiet = _is_quiet(lstat_at(directory, name))
+        present = lstat_at(directory, name)
     except FileNotFoundError:
         return Refused(None)
-    found = probe_at(directory, name, known, is_forced=is_quiet)
+    is_quiet = _is_quiet(present)
+    found = probe_at(directory, name, known, is_forced=is_quiet, present=fingerprint_of(present))
     if isinstance(found, Settled) and not found.is_confirmed:
         found = probe_at(directory, name, known, is_forced=is_quiet, must_read=True)
     match found:
@@ -62,15 +73,12 @@ def check(directory: int, name: bytes, expected: Entry, known: Known | None) -> 
             if not found.is_confirmed:
                 return Failed("it is being changed", is_passing=True)
         case Unsettled():
-            reason = "some program is writing to it" if found.has_writer else "it is being changed"
-            return Failed(reason, is_passing=True)
+            return HAS_WRITER if found.has_writer else Failed("it is being changed", is_passing=True)
         case Problem():
             return Failed(found.reason)
         case _:
             return Refused(observed(found))
-    if isinstance(expected, File) and not is_quiet and _has_writer(directory, name):
-        return Failed("some program is writing to it", is_passing=True)
-    return Seen(found.fingerprint)
+    return Seen(found.fingerprint, is_quiet)
 
 
 def check_absent(directory: int, name: bytes, known: Known | None) -> Refused | None:
@@ -93,26 +101,33 @@ def is_same(status: os.stat_result, seen: Fingerprint) -> bool:
 class Still:
     """A file or link that stands still: no program can write to it in place, as far as this platform can see to that.
 
-    `fd` names it wherever it is moved; None for a link, whose text cannot be changed in place.
+    `fd` names it wherever it is moved; None for a link, whose text cannot be changed in place. `way` is for what
+    cannot be done by a descriptor that only names the file. `fingerprint` is its stat at the beginning, when it had
+    so many `names`, hard links: what is changed in place changes under all of them. `has_writer`: some program had it
+    open for writing.
     """
 
-    __slots__ = ("_has_lease", "fd")
+    __slots__ = ("_has_lease", "fd", "fingerprint", "has_writer", "names", "way")
 
-    def __init__(self, fd: int | None) -> None:
-        self.fd = fd
-        self._has_lease = fd is not None and take_read_lease(fd) is True
-
-    def was(self, seen: Fingerprint) -> bool:
-        """Return whether this is the file that was seen, unchanged since."""
-        return self.fd is not None and fingerprint_of(os.fstat(self.fd)) == seen
-
-    def has_other_names(self) -> bool:
-        """Return whether it has further hard links: what is changed in place changes under all of them."""
-        return self.fd is not None and os.fstat(self.fd).st_nlink > 1
+    def __init__(self, directory: int, name: bytes) -> None:
+        self.fd, self.way = _opened_still(directory, name)
+        try:
+            has_lease = None if self.fd is None else take_read_lease(self.fd)
+            status = lstat_at(directory, name) if self.fd is None else os.fstat(self.fd)
+        except OSError:
+            self.close()
+            raise
+        self.fingerprint, self.names = fingerprint_of(status), status.st_nlink
+        self._has_lease, self.has_writer = has_lease is True, has_lease is False
 
     def is_proven(self) -> bool:
         """Return whether certainly nobody wrote to it since the block began."""
         return self.fd is None or (self._has_lease and has_read_lease(self.fd))
+
+    def close(self) -> None:
+        """Give the descriptor back, and with it the lease."""
+        if self.fd is not None:
+            os.close(self.fd)
 
     def let_go(self) -> None:
         """Let programs write to it from now on; what was not proven before is not any more."""
@@ -127,25 +142,26 @@ def held_still(directory: int, name: bytes) -> Iterator[Still]:
 
     So only for a few system calls. A program that had it open before is not kept out: then nothing is proven.
     """
-    fd = _opened_still(directory, name)
+    still = Still(directory, name)
     try:
-        yield Still(fd)
+        yield still
     finally:
-        if fd is not None:
-            os.close(fd)  # gives the lease back
+        still.close()
 
 
-def _opened_still(directory: int, name: bytes) -> int | None:
-    """Open what stands there; None for a link."""
+def _opened_still(directory: int, name: bytes) -> tuple[int | None, int | str]:
+    """Open what stands there, None for a link; also return the way to it."""
     try:
         if O_NOFOLLOW or not _is_link(directory, name):
-            return os.open(name, O_READ, dir_fd=directory)
+            fd = os.open(name, O_READ, dir_fd=directory)
+            return fd, fd
     except PermissionError:
-        return os.open(name, O_HANDLE, dir_fd=directory)
+        fd = os.open(name, O_HANDLE, dir_fd=directory)
+        return fd, way_to(fd)
     except OSError:
         if not _is_link(directory, name):
             raise
-    return None
+    return None, -1
 
 
 def _is_link(directory: int, name: bytes) -> bool:

@@ -7,7 +7,6 @@ import errno
 import os
 import stat
 import time
-from collections.abc import Callable
 
 from dirsync.core.entry import PERMISSION_BITS, Entry, File, Symlink
 from dirsync.core.fingerprint import Fingerprint, Known
@@ -15,8 +14,12 @@ from dirsync.core.reports import Failed
 from dirsync.disk.guard import Still
 from dirsync.disk.probe import O_READ, lstat_at
 from dirsync.disk.root import fingerprint_of
-from dirsync.disk.syscalls import O_HANDLE
+from dirsync.disk.syscalls import O_HANDLE, way_to
 from dirsync.limits import RACY_NANOSECONDS
+
+_TRIES = 2
+"""What is not as intended then was either changed by somebody right after, or is all that this file system can hold:
+only then does it come out the same again."""
 
 
 def known_after(entry: Entry, present: Fingerprint, *, is_proven: bool) -> Known:
@@ -78,7 +81,12 @@ def set_directory_mode(directory: int, name: bytes, mode: int) -> Fingerprint:
         if not stat.S_ISDIR(status.st_mode):
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
         bits = stat.S_IMODE(status.st_mode) & ~PERMISSION_BITS | mode & PERMISSION_BITS
-        return _stored(fd, lambda: _chmod_handle(fd, bits), lambda found: found.mode & 0o7777 == bits)
+        for _ in range(_TRIES):
+            os.chmod(way_to(fd), bits)
+            present = fingerprint_of(os.fstat(fd))
+            if stat.S_IMODE(present.mode) == bits:
+                break
+        return present
     finally:
         os.close(fd)
 
@@ -86,50 +94,23 @@ def set_directory_mode(directory: int, name: bytes, mode: int) -> Fingerprint:
 def dress_in_place(still: Still, directory: int, name: bytes, intended: File, *, is_synced: bool) -> Known | Failed:
     """Give the file that stands still at `name` its time and bits. Raises OSError."""
     assert still.fd is not None
-    present = _set_in_place(still.fd, intended)
-    if fingerprint_of(lstat_at(directory, name)) != present:
-        return Failed("it was changed at the same moment", is_passing=True)
+    bits = stat.S_IMODE(still.fingerprint.mode) & ~PERMISSION_BITS | intended.mode & PERMISSION_BITS
+    present = still.fingerprint
+    for _ in range(_TRIES):
+        if stat.S_IMODE(present.mode) != bits:
+            os.chmod(still.way, bits)
+        if present.mtime_ns != intended.mtime_ns:
+            os.utime(still.way, ns=(time.time_ns(), intended.mtime_ns))
+        present = fingerprint_of(lstat_at(directory, name))
+        if present.inode != still.fingerprint.inode:
+            return Failed("it was changed at the same moment", is_passing=True)
+        if (stat.S_IMODE(present.mode), present.mtime_ns) == (bits, intended.mtime_ns):
+            break
     known = known_after(intended, present, is_proven=still.is_proven())
     if is_synced:
         still.let_go()  # nobody has to wait for the disk
         _sync(still.fd)
     return known
-
-
-def _set_in_place(fd: int, intended: File) -> Fingerprint:
-    bits = stat.S_IMODE(os.fstat(fd).st_mode) & ~PERMISSION_BITS | intended.mode & PERMISSION_BITS
-
-    def set_both() -> None:
-        status = os.fstat(fd)
-        if stat.S_IMODE(status.st_mode) != bits:
-            _chmod_handle(fd, bits)
-        if status.st_mtime_ns != intended.mtime_ns:
-            os.utime(_path_of(fd), ns=(time.time_ns(), intended.mtime_ns))
-
-    return _stored(fd, set_both, lambda found: (found.mode & 0o7777, found.mtime_ns) == (bits, intended.mtime_ns))
-
-
-def _stored(fd: int, set_it: Callable[[], None], is_as_intended: Callable[[Fingerprint], bool]) -> Fingerprint:
-    """Set something and return what the file system made of it.
-
-    What is not as intended was either changed by somebody right after, or is all that this file system can hold: only
-    then does it come out the same again.
-    """
-    set_it()
-    found = fingerprint_of(os.fstat(fd))
-    if is_as_intended(found):
-        return found
-    set_it()
-    return fingerprint_of(os.fstat(fd))
-
-
-def _chmod_handle(fd: int, mode: int) -> None:
-    os.chmod(_path_of(fd), mode)
-
-
-def _path_of(fd: int) -> str | int:
-    """Return what leads to the very file behind a descriptor, also one that only names it (O_PATH)."""
-    return f"/proc/self/fd/{fd}" if hasattr(os, "O_PATH") else fd
 
 
 def _sync(fd: int) -> None:

@@ -99,11 +99,17 @@ def probe(
 
 
 def probe_at(
-    directory: int, name: bytes, known: Known | None, *, is_forced: bool = False, must_read: bool = False
+    directory: int,
+    name: bytes,
+    known: Known | None,
+    *,
+    is_forced: bool = False,
+    must_read: bool = False,
+    present: Fingerprint | None = None,
 ) -> Probe:
     """Look at `name` in an open directory; otherwise as `probe`."""
     try:
-        return _look(directory, name, known, _Wishes(False, None, is_forced, must_read))
+        return _look(directory, name, known, _Wishes(False, None, is_forced, must_read, None, present))
     except OSError as error:
         return Gone() if error.errno in _ABSENT else Problem(reason_of(error))
 

@@ -16,7 +16,7 @@ from dirsync.core.paths import RelPath
 from dirsync.core.plan import Action
 from dirsync.core.reports import Failed, Refused
 from dirsync.core.versions import Why
-from dirsync.disk.guard import Seen, Still, check, check_absent, held_still, observe
+from dirsync.disk.guard import HAS_WRITER, Seen, Still, check, check_absent, compare, held_still, observe
 from dirsync.disk.kept import Kept, KeptArea
 from dirsync.disk.metadata import dress_in_place, known_after, set_directory_mode
 from dirsync.disk.probe import lstat_at
@@ -195,14 +195,16 @@ class Stepper:
             return Done(intended, _with_mode(place, intended), None)
 
     def _set_metadata(self, prepared: Prepared, expected: File, intended: File, place: Place) -> Outcome:
-        seen = check(*place, expected, prepared.known)
+        seen = compare(*place, expected, prepared.known)
         if isinstance(seen, Refused | Failed):
             return seen
         with ExitStack() as stack:
             still = _still_there(stack, place, seen)
             if still is None:
                 return Refused(observe(*place))
-            if still.has_other_names():
+            if still.has_writer and not seen.is_quiet:
+                return HAS_WRITER
+            if still.names > 1:
                 return Failed("it was given a second name at the same moment", is_passing=True)
             known = dress_in_place(still, *place, intended, is_synced=self._is_synced)
         return Done(intended, known, None) if isinstance(known, Known) else known
@@ -219,7 +221,7 @@ class Stepper:
                 if error.errno not in _ABSENT:
                     raise
                 return Refused(observe(*target), None)
-            seen = check(*source, action.expected_source, prepared.known_source)
+            seen = compare(*source, action.expected_source, prepared.known_source)
             if isinstance(seen, Failed):
                 return seen
             if isinstance(seen, Refused):
@@ -227,16 +229,18 @@ class Stepper:
             still = _still_there(stack, source, seen)
             if still is None:
                 return Refused(observe(*target), observe(*source))
+            if still.has_writer and not seen.is_quiet:
+                return HAS_WRITER
             refused = self._swapper.move(source, target, seen.fingerprint)
             if refused is not None:
                 return refused
             known: Known | Failed | None
             try:
                 # Its other names keep their time and bits: new ones are a step of their own, on a copy.
-                intended = action.expected_source if still.has_other_names() else action.intended
+                intended = action.expected_source if still.names > 1 else action.intended
                 if intended == action.expected_source:
                     # Nothing to set, and so the time that somebody gives it at this moment stays.
-                    known = known_at(target, intended, seen.fingerprint, still)
+                    known = known_at(target, intended, still)
                 else:
                     known = dress_in_place(still, *target, intended, is_synced=self._is_synced)
             except OSError:
@@ -254,7 +258,7 @@ def _still_there(stack: ExitStack, place: Place, seen: Seen) -> Still | None:
         still = stack.enter_context(held_still(*place))
     except FileNotFoundError:
         return None
-    return still if still.was(seen.fingerprint) else None
+    return still if still.fd is not None and still.fingerprint == seen.fingerprint else None
 
 
 def _with_mode(place: Place, intended: Directory) -> Known | None:

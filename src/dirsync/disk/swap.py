@@ -55,7 +55,6 @@ class Swapper:
     def place(self, place: Place, staged: Staged, intended: Entry) -> Swapped | Refused:
         """Put what was staged where nothing stands."""
         with held_still(staged.directory, staged.name) as still:
-            ours = fingerprint_of(lstat_at(staged.directory, staged.name))
             # A power cut may bring it back, with what somebody has written to it at its place.
             aside = (staged.directory, self._staging.expose(staged))
             try:
@@ -66,7 +65,7 @@ class Swapper:
                 self._staging.cover(staged)  # it is tried again with the right to write
                 raise
             self.has_moved = True
-            known = known_at(place, intended, ours, still)
+            known = known_at(place, intended, still)
         self._staging.release(staged.name)
         return Swapped(known, None)
 
@@ -86,7 +85,7 @@ class Swapper:
             return seen
         with ExitStack() as undo:
             with held_still(staged.directory, staged.name) as still:
-                ours = fingerprint_of(lstat_at(staged.directory, staged.name))
+                ours = still.fingerprint
                 aside = (staged.directory, self._staging.expose(staged))
                 try:
                     self._exchange(aside, place, path)
@@ -97,7 +96,7 @@ class Swapper:
                     raise
                 self.has_moved = True
                 undo.push(_on_failure(partial(self._put_back, aside, place, path, ours)))
-                known_now = known_at(place, intended, ours, still)
+                known_now = known_at(place, intended, still)
             is_it = is_same(lstat_at(*aside), seen.fingerprint)
             kept = self._area.keep(*aside, path, expected, self.kept, why) if is_it else None
         if kept is None:
@@ -206,12 +205,12 @@ def _on_failure(undo: Callable[[], None]) -> Callable[[object, BaseException | N
     return undo_failed
 
 
-def known_at(place: Place, intended: Entry, ours: Fingerprint, still: Still) -> Known | None:
-    """Return the index row for what we put there, if that is still it."""
+def known_at(place: Place, intended: Entry, still: Still) -> Known | None:
+    """Return the index row for what we put there, and hold still, if that is still it."""
     try:
         status = lstat_at(*place)
     except FileNotFoundError:
         return None
-    if not is_same(status, ours):
+    if not is_same(status, still.fingerprint):
         return None
     return known_after(intended, fingerprint_of(status), is_proven=still.is_proven())

@@ -287,22 +287,10 @@ def is_open_for_writing(fd: int) -> bool | None:
     A read lease is refused then. Who opens the file for writing while one is held waits, and with O_NONBLOCK, as
     `truncate` does, fails: it is given back before any other thread of this process can run.
     """
-    libc = _libc_alone()
-    if libc is None or not _has_harmless_signal(fd):
-        return None
-    if libc.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK) == 0:
-        libc.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
-        return False
-    return True if ctypes.get_errno() == errno.EAGAIN else None
-
-
-def _has_harmless_signal(fd: int) -> bool:
-    """Have a broken lease signal what is ignored, SIGURG: by default it is SIGIO, which would end the process."""
-    try:
-        fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)
-    except OSError:
-        return False
-    return True
+    has_lease = take_read_lease(fd)
+    if has_lease:
+        give_back_lease(fd)
+    return None if has_lease is None else not has_lease
 
 
 def take_read_lease(fd: int) -> bool | None:
@@ -311,25 +299,31 @@ def take_read_lease(fd: int) -> bool | None:
     Returns False where some program has it open for writing, None where that cannot be known here. A lease that is
     taken must be given back at once with `give_back_lease`; closing the descriptor does so too.
     """
-    if sys.platform != "linux" or not _has_harmless_signal(fd):
+    libc = _libc_alone()
+    # A broken lease is to signal what is ignored, SIGURG: by default it is SIGIO, which would end the process.
+    if libc is None or libc.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG) != 0:
         return None
-    try:
-        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
-    except OSError as error:
-        return False if error.errno == errno.EAGAIN else None
-    return True
+    if libc.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK) == 0:
+        return True
+    return False if ctypes.get_errno() == errno.EAGAIN else None
 
 
 def has_read_lease(fd: int) -> bool:
     """Return whether a lease taken before still holds; not so once somebody tries to open the file for writing."""
-    return sys.platform == "linux" and fcntl.fcntl(fd, fcntl.F_GETLEASE) == fcntl.F_RDLCK
+    libc = _libc_alone()
+    return libc is not None and bool(libc.fcntl(fd, fcntl.F_GETLEASE) == fcntl.F_RDLCK)
 
 
 def give_back_lease(fd: int) -> None:
     """Release a lease taken with `take_read_lease`, if nobody has waited so long that the kernel took it away."""
-    if sys.platform == "linux":
-        with suppress(OSError):
-            fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    libc = _libc_alone()
+    if libc is not None:
+        libc.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+
+
+def way_to(handle: int) -> str | int:
+    """Return what leads to the very file behind a descriptor opened with O_HANDLE: such a one only names it."""
+    return f"/proc/self/fd/{handle}" if hasattr(os, "O_PATH") else handle
 
 
 def clone(source: int, target: int) -> bool:
