@@ -1,7 +1,6 @@
 """One apply of each kind, of `d/f` on a stage; and how to tell what came of it."""
 
 import os
-from dataclasses import replace
 
 from dirsync.core.entry import Directory, File, Symlink
 from dirsync.core.fingerprint import Known
@@ -36,7 +35,7 @@ def place(stage: Stage) -> Prepared:
 def new_metadata(stage: Stage) -> Prepared:
     known = _old(stage)
     assert isinstance(known.entry, File)
-    return stage.bench.prepare("d/f", known, replace(known.entry, mode=0o600, mtime_ns=OLD_NS + 1))
+    return stage.bench.prepare("d/f", known, known.entry._replace(mode=0o600, mtime_ns=OLD_NS + 1))
 
 
 def rename_from(stage: Stage) -> Prepared:
@@ -52,7 +51,7 @@ def rename_to(stage: Stage) -> Prepared:
     known = stage.bench.make("d/source", b"old")
     stage.owe(b"old")
     assert isinstance(known.entry, File)
-    moved = replace(known.entry, mode=0o600)
+    moved = known.entry._replace(mode=0o600)
     action = Action(RelPath(b"d/f"), None, moved, renamed_from=RelPath(b"d/source"), expected_source=known.entry)
     return Prepared(action, None, None, known)
 

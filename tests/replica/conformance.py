@@ -5,7 +5,6 @@ in here knows whether the tree is real, or how far away it is.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Protocol
 
 import pytest
@@ -123,7 +122,7 @@ class ReplicaConformance:
         assert set(rows) == {b"d", b"l", b"caf\xe9", *(b"d/%d" % number for number in range(7))}
         assert isinstance(rows[b"d"], Directory)
         assert rows[b"l"] == Symlink(b"d/0")
-        assert rows[b"d/3"] == replace(file_of(b"content 3"), mtime_ns=rows[b"d/3"].mtime_ns, mode=rows[b"d/3"].mode)
+        assert rows[b"d/3"] == file_of(b"content 3")._replace(mtime_ns=rows[b"d/3"].mtime_ns, mode=rows[b"d/3"].mode)
 
     async def test_what_people_do_is_reported(self, site: Site) -> None:
         await ready(site)
@@ -207,7 +206,7 @@ class ReplicaConformance:
         await ready(site)
         site.write(b"old", b"content")
         before = await file_at(site, b"old")
-        after = replace(before, mode=0o600)
+        after = before._replace(mode=0o600)
         action = Action(RelPath(b"new"), None, after, renamed_from=RelPath(b"old"), expected_source=before)
         assert await apply_one(site, Step(action)) == Applied(is_renamed=True)
         assert (site.read(b"old"), site.read(b"new")) == (None, b"content")
@@ -216,7 +215,7 @@ class ReplicaConformance:
     async def test_metadata_alone_keeps_nothing(self, site: Site) -> None:
         await ready(site)
         site.write(b"f", b"same")
-        wanted = replace(await file_at(site, b"f"), mode=0o600, mtime_ns=MTIME_NS)
+        wanted = (await file_at(site, b"f"))._replace(mode=0o600, mtime_ns=MTIME_NS)
         before = await snapshot_of(site.replica)
         assert await apply_one(site, step(b"f", before[b"f"], wanted)) == Applied()
         assert (await snapshot_of(site.replica))[b"f"] == wanted
@@ -275,7 +274,7 @@ class ReplicaConformance:
     async def test_content_that_stands_elsewhere_is_not_missing(self, site: Site) -> None:
         await ready(site)
         site.write(b"f", LARGE)
-        wanted = replace(await file_at(site, b"f"), mtime_ns=MTIME_NS)
+        wanted = (await file_at(site, b"f"))._replace(mtime_ns=MTIME_NS)
         assert await apply_one(site, step(b"copy", None, wanted)) == Applied()
         assert (site.read(b"f"), site.read(b"copy")) == (LARGE, LARGE)
 

@@ -5,7 +5,6 @@ import os
 import sys
 import threading
 import time
-from dataclasses import replace
 
 import pytest
 
@@ -354,7 +353,7 @@ async def test_what_is_fetched_and_is_another_content_is_read_again(tmp_path):
         entry = (await ground.until("a", File)).found
         await ground.drain()  # the hints at the end of the writing, too, have led to their looks
         index, path = ground.replica._site.index, rel("a")
-        believed = replace(entry, digest=digest_of(b"value"))
+        believed = entry._replace(digest=digest_of(b"value"))
         index.set(path, index.get(path)._replace(entry=believed, looked_ns=time.time_ns() + 10**9))
         assert await ground.drain() == []
         assert await ground.replica.fetch([ContentAt(path, believed)]) == [None]

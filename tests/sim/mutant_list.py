@@ -219,8 +219,8 @@ MUTANTS = (
     Mutant(
         "writers not asked for",
         "dirsync.disk.syscalls",
-        "    return True if ctypes.get_errno() == errno.EAGAIN else None\n",
-        "    return False\n",
+        "    return False if ctypes.get_errno() == errno.EAGAIN else None\n",
+        "    return None\n",
     ),
     Mutant(
         "no stat after reading",

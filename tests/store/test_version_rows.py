@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -70,7 +68,7 @@ def test_what_can_be_spared_first(database: Database, rows: list[tuple[RelPath, 
     with database.transaction() as connection:
         connection.execute("DELETE FROM versions")
         kept = [
-            (version_rows.add(connection, path, replace(FILE, size=n), kept_ns=0, why=Why.REPLACED, file=""), path, n)
+            (version_rows.add(connection, path, FILE._replace(size=n), kept_ns=0, why=Why.REPLACED, file=""), path, n)
             for path, n in rows
         ]
         found = [row.number for row in version_rows.dispensable(connection, size_max)]

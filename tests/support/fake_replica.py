@@ -96,7 +96,9 @@ class FakeReplica:
 
     def chmod(self, path, mode):
         standing = self._tree[path]
-        self._edit(path, replace(standing, entry=replace(standing.entry, mode=mode)))
+        entry = standing.entry
+        entry = entry._replace(mode=mode) if isinstance(entry, File) else replace(entry, mode=mode)
+        self._edit(path, replace(standing, entry=entry))
 
     def read(self, path):
         standing = self._at(path)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from types import MappingProxyType
+from typing import NamedTuple
 
 from dirsync.core.entry import Digest, Directory, Entry, File, Observed, Problem, Role, Symlink, Untracked
 from dirsync.core.paths import RelPath, ancestors
@@ -15,8 +16,7 @@ from dirsync.core.reconcile import Outcome, reconcile
 from dirsync.core.views import Views
 
 
-@dataclass(frozen=True, slots=True)
-class Action:
+class Action(NamedTuple):
     """One decided step at one replica: what must be there now, and what shall be.
 
     With `renamed_from` the entry is to come from that path, where `expected_source` stands.

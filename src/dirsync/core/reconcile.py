@@ -5,13 +5,12 @@ the actions follow from comparing that with what each side holds now. The rule t
 and in tests/core/test_reconcile.py; the approach is Unison's three-way comparison (Pierce and Vouillon, 2004).
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from dirsync.core.entry import Directory, Entry, File, Role, mtime_of, same_content
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What both sides shall hold, and whose content is set aside for it (a conflict), if anybody's."""
 
     entry: Entry | None

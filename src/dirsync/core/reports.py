@@ -5,6 +5,7 @@ They are plain values, so they live here, below both the wire that carries them 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from dirsync.core.entry import Digest, Entry, File, Observed, Problem
 from dirsync.core.listing import Standing
@@ -107,8 +108,7 @@ class ContentOfVersion:
 ContentRef = ContentAt | ContentOfCapture | ContentOfVersion
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """An action as it is handed to a replica, with the content if it rides along.
 
     `update` is the number of the held update that it applies, 0 where it applies none.

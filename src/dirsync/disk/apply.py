@@ -117,7 +117,7 @@ class _Run:
             if before is not None and not isinstance(before, Done):
                 outcome: Outcome = Failed(NOT_REACHED)
             else:
-                step = each if before is None else replace(each, known=before.known)
+                step = each if before is None else each._replace(known=before.known)
                 outcome = failures.get(index) or self._step(step)
             last[path] = outcome
             outcomes.append(outcome)
@@ -220,7 +220,7 @@ def _with_look(outcome: Outcome, looks: dict[str, tuple[Kept, Kept | Failed]]) -
     if not isinstance(outcome, Done) or outcome.kept is None:
         return outcome
     look = looks[outcome.kept.file][1]
-    return look if isinstance(look, Failed) else replace(outcome, kept=look)
+    return look if isinstance(look, Failed) else outcome._replace(kept=look)
 
 
 def parents_of(action: Action) -> set[RelPath]:

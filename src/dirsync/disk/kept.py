@@ -265,7 +265,7 @@ class KeptArea:
             finally:
                 os.close(source)
             if isinstance(entry, File) and digest != entry.digest:
-                copied = replace(entry, digest=digest, size=size)
+                copied = entry._replace(digest=digest, size=size)
         try:
             os.rename(unfinished, target, src_dir_fd=self._fd, dst_dir_fd=self._fd)
         except OSError:

@@ -8,8 +8,9 @@ import errno
 import os
 import stat
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from dirsync.core.entry import PERMISSION_BITS, Directory, Entry, File, Observed, Problem, Symlink, Untracked
 from dirsync.core.fingerprint import Fingerprint, Known
@@ -26,8 +27,7 @@ _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 O_READ: int = os.O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_BINARY | getattr(os, "O_CLOEXEC", 0)
 
 
-@dataclass(frozen=True, slots=True)
-class Settled:
+class Settled(NamedTuple):
     """What stands there, whole. `content` where it was wanted and is small.
 
     `looked_ns` is the wall clock when this reading began. Not confirmed: the digest is taken over from what was
@@ -153,7 +153,7 @@ def _look(directory: int, name: bytes, known: Known | None, wishes: _Wishes) -> 
         return Problem("its modification time is out of range; give it another one, for example with touch")
     if known is not None and not wishes.must_read and _has_only_new_bits(known, present):
         assert isinstance(known.entry, File)
-        entry = replace(known.entry, mode=_mode(present, known))
+        entry = known.entry._replace(mode=_mode(present, known))
         return Settled(entry, present, looked_ns, None, is_confirmed=False)
     return _read_file(_Target(directory, name, known, looked_ns, wishes), present)
 

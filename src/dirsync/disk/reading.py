@@ -5,7 +5,7 @@ Knows descriptors only; which file that is, and whether it may change meanwhile,
 
 import errno
 import os
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from blake3 import blake3
 
@@ -69,8 +69,7 @@ class SparseWriter:
             self._end = at
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(NamedTuple):
     """What a descriptor gave. `content` only where it was wanted and is short enough."""
 
     digest: Digest

@@ -10,10 +10,10 @@ import secrets
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from pathlib import Path
+from typing import NamedTuple
 
 from dirsync.core.entry import Digest, File
 from dirsync.core.paths import RelPath
@@ -36,8 +36,7 @@ UNCLAIMED_MAX = 32
 transfers under way at a time, so that none of those is dropped."""
 
 
-@dataclass(frozen=True, slots=True)
-class Staged:
+class Staged(NamedTuple):
     """Something that waits in the staging area for its path, with the device and inode it will have there."""
 
     directory: int

@@ -8,7 +8,7 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from dirsync.core.entry import PERMISSION_BITS, Directory, Entry, File, Symlink
 from dirsync.core.fingerprint import Known
@@ -29,8 +29,7 @@ from dirsync.disk.unlocking import Unlocking, is_closed
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
+class Prepared(NamedTuple):
     """A step with what it needs, and the index rows of its paths.
 
     `staged` is the content where there is a new one, or where what stands there must not be changed in place.
@@ -42,8 +41,7 @@ class Prepared:
     known_source: Known | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
+class Done(NamedTuple):
     """The step was done. `known` is the index row of its path now.
 
     It is None where nothing stands there, or where somebody changed it right after: then it must be looked at.

@@ -311,7 +311,7 @@ def take_read_lease(fd: int) -> bool | None:
 def has_read_lease(fd: int) -> bool:
     """Return whether a lease taken before still holds; not so once somebody tries to open the file for writing."""
     libc = _libc_alone()
-    return libc is not None and bool(libc.fcntl(fd, fcntl.F_GETLEASE) == fcntl.F_RDLCK)
+    return libc is not None and bool(libc.fcntl(fd, fcntl.F_GETLEASE, 0) == fcntl.F_RDLCK)
 
 
 def give_back_lease(fd: int) -> None:

@@ -7,8 +7,9 @@ import stat
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from dirsync.core.entry import PERMISSION_BITS, Entry, File, Problem
 from dirsync.core.fingerprint import Fingerprint, Known
@@ -35,8 +36,7 @@ class Capture:
     room: int
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(NamedTuple):
     """One path to look at. `quiet` is the stat that a file which is open for writing has had for long enough."""
 
     path: RelPath
@@ -209,5 +209,5 @@ def _taken_over(known: Known, present: Fingerprint) -> Settled:
     assert isinstance(known.entry, File)
     bits = present.mode & PERMISSION_BITS
     is_same_mode = bits == known.fingerprint.mode & PERMISSION_BITS
-    entry = known.entry if is_same_mode else replace(known.entry, mode=bits)
+    entry = known.entry if is_same_mode else known.entry._replace(mode=bits)
     return Settled(entry, present, 0, None, is_confirmed=False)

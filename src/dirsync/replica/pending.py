@@ -6,8 +6,9 @@ wait until everything hinted at before a moment has been looked at.
 
 import heapq
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 
 from dirsync.core.paths import RelPath
 
@@ -20,8 +21,7 @@ class Lead(IntEnum):
     SCAN = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(NamedTuple):
     """A path somebody hinted at. `since` is the loop time of the first hint, `lead` the best there was."""
 
     round: int
@@ -111,7 +111,7 @@ class Pending:
             if look.again is None:
                 look.again = self._new_item(now, lead, number)
             else:
-                look.again = replace(look.again, lead=min(lead, look.again.lead))
+                look.again = look.again._replace(lead=min(lead, look.again.lead))
             return
         item = self._items.get(path)
         if item is None:
@@ -255,7 +255,7 @@ class Pending:
         else:
             self._count(item.round, -1)
             self._count(number, 1)
-        return replace(item, round=number, lead=min(lead, item.lead))
+        return item._replace(round=number, lead=min(lead, item.lead))
 
     def _count(self, number: int, change: int) -> None:
         left = self._rounds.get(number, 0) + change
