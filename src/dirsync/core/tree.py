@@ -1,6 +1,6 @@
 """A tree of values by path, with the children of each directory at hand."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
 from dirsync.core.paths import RelPath, parent
@@ -15,10 +15,14 @@ class Tree(Generic[V]):
     Invariant: `_children` leads from ROOT to every path with a value, and to nothing else.
     """
 
-    __slots__ = ("_children", "_values")
+    __slots__ = ("_children", "_values", "get")
+
+    get: Callable[[RelPath], V | None]
+    """Return the value at a path, or None. The dictionary's own method: nothing is called as often."""
 
     def __init__(self) -> None:
         self._values: dict[RelPath, V] = {}
+        self.get = self._values.get
         self._children: dict[RelPath, set[RelPath]] = {}
 
     def __len__(self) -> int:
@@ -33,10 +37,6 @@ class Tree(Generic[V]):
     def items(self) -> Iterator[tuple[RelPath, V]]:
         """Yield every path with its value, in no order."""
         return iter(self._values.items())
-
-    def get(self, path: RelPath) -> V | None:
-        """Return the value at `path`, or None."""
-        return self._values.get(path)
 
     def set(self, path: RelPath, value: V) -> None:
         """Put `value` at `path`."""

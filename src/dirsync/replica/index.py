@@ -43,14 +43,19 @@ class Index:
 
     def set(self, path: RelPath, known: Known) -> None:
         """Remember what was read at a path."""
-        if not self._drop(path):
+        before = self.known.get(path)
+        if before is None:
             self._rowless.add(path)
+        else:
+            self._discount(path, before)
         self._put(path, known)
         self._unsaved.add(path)
 
     def discard(self, path: RelPath) -> None:
         """Forget a path at which nothing stands any more."""
-        if self._drop(path):
+        before = self.known.discard(path)
+        if before is not None:
+            self._discount(path, before)
             self._unsaved.add(path)
 
     @property
@@ -88,14 +93,10 @@ class Index:
         if isinstance(entry, File):
             self._places[entry.digest] = path
 
-    def _drop(self, path: RelPath) -> bool:
-        known = self.known.discard(path)
-        if known is None:
-            return False
+    def _discount(self, path: RelPath, known: Known) -> None:
         entry = known.entry
         if not isinstance(entry, Directory):
             self.files -= 1
             self.size -= size_of(entry)
         if isinstance(entry, File) and self._places.get(entry.digest) == path:
             del self._places[entry.digest]
-        return True

@@ -6,7 +6,8 @@ the memory they need is bounded by the number of paths. Captures are never super
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from dirsync.core.entry import File
 from dirsync.core.paths import RelPath
@@ -14,8 +15,7 @@ from dirsync.core.reports import DROPPED, Back, Change, Lost, Report
 from dirsync.limits import BATCH_BYTES_MAX, PENDING_INLINE_BYTES_MAX
 
 
-@dataclass(frozen=True, slots=True)
-class _Waiting:
+class _Waiting(NamedTuple):
     report: Report
     since: float
     serial: int = 0
@@ -90,7 +90,7 @@ class Outbox:
             if isinstance(key, int) and isinstance(report, Change) and report.path == path:
                 # Not removed: `reported` has counted it, and what is counted is taken some time.
                 self._bytes -= _content_bytes(report)
-                self._waiting[key] = replace(waiting, report=replace(report, found=DROPPED, content=None))
+                self._waiting[key] = waiting._replace(report=replace(report, found=DROPPED, content=None))
 
     async def wait(self) -> None:
         """Wait until there is something to take."""
@@ -138,7 +138,8 @@ def _as_told(waiting: _Waiting, now: float) -> Report:
     report = waiting.report
     if not isinstance(report, Change):
         return report
-    return replace(report, age_ms=(now - waiting.since) * 1000, serial=waiting.serial)
+    age_ms = (now - waiting.since) * 1000
+    return Change(report.path, report.found, report.content, report.capture, age_ms, waiting.serial, report.given)
 
 
 def _with_content_of(before: Report, change: Change) -> Change:
