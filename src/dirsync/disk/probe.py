@@ -58,8 +58,7 @@ class Unsettled:
 Probe = Settled | Gone | Unsettled | Untracked | Problem
 
 
-@dataclass(frozen=True, slots=True)
-class _Wishes:
+class _Wishes(NamedTuple):
     is_content_wanted: bool
     capture_to: Path | None
     is_forced: bool
@@ -230,8 +229,7 @@ def _read_link(directory: int, name: bytes, present: Fingerprint, looked_ns: int
     return Settled(Symlink(target, carried_mtime(present.mtime_ns)), present, looked_ns, None, is_confirmed=True)
 
 
-@dataclass(frozen=True, slots=True)
-class _Target:
+class _Target(NamedTuple):
     directory: int
     name: bytes
     known: Known | None
