@@ -18,6 +18,7 @@ from dirsync.coordinator.pair import Pair, Trouble
 from dirsync.coordinator.tally import Tally
 from dirsync.coordinator.telling import Telling
 from dirsync.coordinator.transfers import Progress, Transfers
+from dirsync.core.emptied import give_back_if_empty
 from dirsync.core.entry import ChangeKind, Entry, File, Role, change_kind, same_content, size_of
 from dirsync.core.events import Emit, EventName, Value
 from dirsync.core.paths import RelPath, to_text
@@ -210,6 +211,7 @@ class Lane:
         for action in actions:
             self._shared.difference_update(paths_of(action))
             self._pair.end(paths_of(action))
+        give_back_if_empty(self._shared)
         self._wake()
 
     def _learn(self, action: Action, result: Result, now: float) -> None:

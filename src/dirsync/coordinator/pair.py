@@ -9,6 +9,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from dirsync.coordinator.report_ages import ReportAges
+from dirsync.core.emptied import give_back_if_empty
 from dirsync.core.entry import Digest, Entry, File, Observed, Problem, Role, Symlink, Untracked, same_content
 from dirsync.core.paths import RelPath, parent
 from dirsync.core.plan import Arrival
@@ -232,6 +233,7 @@ class Pair:
                 self._release(path)
             else:
                 self.replan(path)
+        give_back_if_empty(self._busy, self._detected, self.arriving, self._awaited)
 
     def is_waiting(self, path: RelPath) -> bool:
         """Return whether `path` failed, and its next try is not due yet."""

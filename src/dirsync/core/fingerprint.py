@@ -5,7 +5,7 @@ Named tuples: of these there are several for each file, and they are made and co
 
 from typing import NamedTuple
 
-from dirsync.core.entry import Entry
+from dirsync.core.entry import Entry, File
 from dirsync.limits import RACY_NANOSECONDS
 
 
@@ -17,6 +17,23 @@ class Fingerprint(NamedTuple):
     mtime_ns: int
     ctime_ns: int
     mode: int
+
+    def sharing(self, entry: Entry) -> "Fingerprint":
+        """Return the same, whose numbers are the entry's own where they are equal: a hundred bytes less to remember."""
+        inode, size, mtime_ns, ctime_ns, mode = self
+        if isinstance(entry, File):
+            size = entry.size if size == entry.size else size
+            mtime_ns = entry.mtime_ns if mtime_ns == entry.mtime_ns else mtime_ns
+        ctime_ns = mtime_ns if ctime_ns == mtime_ns else ctime_ns
+        return Fingerprint(inode, size, mtime_ns, ctime_ns, shared_mode(mode))
+
+
+_MODES: dict[int, int] = {}
+
+
+def shared_mode(mode: int) -> int:
+    """Return this st_mode; for equal ones the same number. There are few."""
+    return _MODES.setdefault(mode, mode)
 
 
 class Known(NamedTuple):

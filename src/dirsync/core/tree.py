@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
+from dirsync.core.emptied import give_back_if_empty
 from dirsync.core.paths import RelPath, parent
 
 V = TypeVar("V")
@@ -12,7 +13,8 @@ class Tree(Generic[V]):
     """A mapping from path to value that also answers what lies in a directory, at any depth.
 
     Values come in any order: what lies in a directory is found whether or not that directory itself has a value.
-    Invariant: `_children` leads from ROOT to every path with a value, and to nothing else.
+    Invariant: `_children` leads from ROOT to every path with a value, and to nothing else. Its values are dicts because
+    a set of a few paths takes three times the room.
     """
 
     __slots__ = ("_children", "_values", "get")
@@ -23,7 +25,7 @@ class Tree(Generic[V]):
     def __init__(self) -> None:
         self._values: dict[RelPath, V] = {}
         self.get = self._values.get
-        self._children: dict[RelPath, set[RelPath]] = {}
+        self._children: dict[RelPath, dict[RelPath, None]] = {}
 
     def __len__(self) -> int:
         return len(self._values)
@@ -49,6 +51,7 @@ class Tree(Generic[V]):
         value = self._values.pop(path, None)
         if value is not None:
             self._unlink(path)
+            give_back_if_empty(self._values, self._children)
         return value
 
     def children(self, directory: RelPath) -> frozenset[RelPath]:
@@ -69,15 +72,15 @@ class Tree(Generic[V]):
             above = parent(path)
             siblings = self._children.get(above)
             if siblings is not None:  # so `above` itself is linked
-                siblings.add(path)
+                siblings[path] = None
                 return
-            self._children[above] = {path}
+            self._children[above] = {path: None}
             path = above
 
     def _unlink(self, path: RelPath) -> None:
         while path and path not in self._values and path not in self._children:
             siblings = self._children[parent(path)]
-            siblings.remove(path)
+            del siblings[path]
             if not siblings:
                 del self._children[parent(path)]
             path = parent(path)

@@ -6,6 +6,7 @@ is what "in sync" means, by construction.
 
 from collections.abc import Iterable, Iterator
 
+from dirsync.core.emptied import give_back_if_empty
 from dirsync.core.entry import Entry, File, Observed, Role, Symlink, Untracked
 from dirsync.core.paths import RelPath
 from dirsync.core.tree import Tree
@@ -62,7 +63,7 @@ class Views:
         self._set_base(path, entry)
         for differences in self._differences.values():
             differences.discard(path)
-        self._open.discard(path)
+        self._close(path)
 
     def is_unchanged(self, path: RelPath, found: Observed) -> bool:
         """Return whether both replicas and the base hold this already: the common case, and the cheap one."""
@@ -131,6 +132,10 @@ class Views:
         found = [difference[0] for tree in self._differences.values() if (difference := tree.get(path)) is not None]
         is_nothing = all(isinstance(each, Untracked) for each in found) and path not in self.base
         if not found or is_nothing:
-            self._open.discard(path)
+            self._close(path)
         else:
             self._open.add(path)
+
+    def _close(self, path: RelPath) -> None:
+        self._open.discard(path)
+        give_back_if_empty(self._open)

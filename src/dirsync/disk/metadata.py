@@ -29,6 +29,7 @@ def known_after(entry: Entry, present: Fingerprint, *, is_proven: bool) -> Known
     the stat proves it from the start, unless the time that was set is itself so young that a write could leave the
     same one. Otherwise it is read again.
     """
+    present = present.sharing(entry)
     if not is_proven:
         return Known(entry, present, 0)
     is_telling = present.ctime_ns - present.mtime_ns > RACY_NANOSECONDS

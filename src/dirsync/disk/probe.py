@@ -12,7 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from dirsync.core.entry import PERMISSION_BITS, Directory, Entry, File, Observed, Problem, Symlink, Untracked
+from dirsync.core.entry import (
+    PERMISSION_BITS,
+    Directory,
+    Entry,
+    File,
+    Observed,
+    Problem,
+    Symlink,
+    Untracked,
+    permissions,
+)
 from dirsync.core.fingerprint import Fingerprint, Known
 from dirsync.core.listing import Standing
 from dirsync.core.paths import RelPath
@@ -168,7 +178,7 @@ def _try_to_list(directory: int, name: bytes) -> None:
 
 def _mode(present: Fingerprint, known: Known | None) -> int:
     """Return the permission bits; those that were intended where this file system could not hold them."""
-    mode = present.mode & PERMISSION_BITS
+    mode = permissions(present.mode)
     if (
         known is not None
         and isinstance(known.entry, File | Directory)
@@ -275,7 +285,7 @@ def _judge(target: _Target, fd: int, before: Fingerprint, reading: Reading) -> P
         return Settled(entry, before, target.looked_ns, reading.content, is_confirmed=True)
     is_grown = named.inode == before.inode and named.size > before.size == reading.size
     if is_forced and is_grown:
-        entry = File(reading.digest, before.size, before.mtime_ns, before.mode & PERMISSION_BITS)
+        entry = File(reading.digest, before.size, before.mtime_ns, permissions(before.mode))
         return Settled(entry, before, target.looked_ns, reading.content, is_confirmed=False)
     return _unsettled(named, has_writer=bool(is_open_for_writing(fd)))
 

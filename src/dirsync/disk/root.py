@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from dirsync.core.fingerprint import Fingerprint
+from dirsync.core.fingerprint import Fingerprint, shared_mode
 from dirsync.core.paths import RelPath, name_of, parent
 from dirsync.disk.reasons import reason_of
 from dirsync.disk.syscalls import O_LIST, O_NOFOLLOW, O_WALK, give_back, open_beneath
@@ -37,7 +37,8 @@ class RootIdentity:
 
 def fingerprint_of(status: os.stat_result) -> Fingerprint:
     """Return what identifies an unchanged file in a stat."""
-    return Fingerprint(status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_mode)
+    mode = shared_mode(status.st_mode)
+    return Fingerprint(status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns, mode)
 
 
 class Root:

@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable
 
+from dirsync.core.emptied import give_back_if_empty
 from dirsync.core.entry import Directory, Entry, File, Observed, Problem, Untracked, change_kind, size_of
 from dirsync.core.events import EventName
 from dirsync.core.fingerprint import Known
@@ -182,7 +183,7 @@ class Conclusions:
         else:
             self._drop(capture)
             if entry != before or path in self._untold:
-                self._untold.discard(path)
+                self._told(path)
                 site.outbox.change(Change(path, entry, content), item.since)
         self._announce(path, before, entry, item)
         if isinstance(before, Directory) != isinstance(entry, Directory):
@@ -204,7 +205,7 @@ class Conclusions:
             self._drop(capture)
             self._take_odd(path, Problem(str(error)), item)
             return False
-        self._untold.discard(path)
+        self._told(path)
         return True
 
     async def _take_gone(self, path: RelPath, item: Item) -> None:
@@ -230,7 +231,7 @@ class Conclusions:
             self._untold.add(path)
         site.index.discard(path)
         if path not in self.holds:
-            self._untold.discard(path)
+            self._told(path)
             site.outbox.change(Change(path, None), item.since)
         elif not await self._take_held(path, Gone(), item, None):
             return
@@ -300,8 +301,12 @@ class Conclusions:
     def _untell(self, path: RelPath, entry: Entry | None, item: Item) -> None:
         """Report what stands there although it is what stood there before, where something else was said last."""
         if path in self._untold:
-            self._untold.discard(path)
+            self._told(path)
             self._site.outbox.change(Change(path, entry), item.since)
+
+    def _told(self, path: RelPath) -> None:
+        self._untold.discard(path)
+        give_back_if_empty(self._untold)
 
     def _is_content_known(self, entry: Entry) -> bool:
         """Return whether the other side was told of this content already: it stood here, at this path or another."""

@@ -6,6 +6,7 @@ path up. A row that was not written yet costs one more reading after a crash, no
 
 from collections.abc import Iterable
 
+from dirsync.core.emptied import give_back_if_empty
 from dirsync.core.entry import Digest, Directory, Entry, File, size_of
 from dirsync.core.fingerprint import Known
 from dirsync.core.paths import RelPath
@@ -79,6 +80,7 @@ class Index:
         """Take note that these rows, the last that were taken, were saved."""
         self._files_saved = self._files_taken
         self._rowless.difference_update(path for path, known in rows if known is not None)
+        give_back_if_empty(self._rowless)
 
     def put_back(self, rows: Iterable[tuple[RelPath, Known | None]]) -> None:
         """Take note that these rows could not be saved."""

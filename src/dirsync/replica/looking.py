@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from dirsync.core.entry import PERMISSION_BITS, Entry, File, Problem
+from dirsync.core.entry import PERMISSION_BITS, Entry, File, Problem, permissions
 from dirsync.core.fingerprint import Fingerprint, Known
 from dirsync.core.paths import RelPath
 from dirsync.disk.probe import Gone, Probe, Settled, lstat_at, probe
@@ -207,7 +207,7 @@ def _is_same_file(known: Known, present: Fingerprint) -> bool:
 def _taken_over(known: Known, present: Fingerprint) -> Settled:
     """Return the known content under the present stat. `looked_ns` is 0: no stat proves it until it was read."""
     assert isinstance(known.entry, File)
-    bits = present.mode & PERMISSION_BITS
+    bits = permissions(present.mode)
     is_same_mode = bits == known.fingerprint.mode & PERMISSION_BITS
     entry = known.entry if is_same_mode else known.entry._replace(mode=bits)
     return Settled(entry, present, 0, None, is_confirmed=False)

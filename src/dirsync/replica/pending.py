@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple
 
+from dirsync.core.emptied import give_back_if_empty
 from dirsync.core.paths import RelPath
 
 
@@ -161,6 +162,7 @@ class Pending:
         for path in paths:
             self._dirty.pop(path, None)
             self._looks[path] = _Look()
+        give_back_if_empty(self._dirty)
         return paths
 
     def is_stale(self, path: RelPath) -> bool:
@@ -184,6 +186,7 @@ class Pending:
         if look.again is not None:
             self._items[path] = look.again
             self._make_dirty(path)
+        give_back_if_empty(self._items)
 
     def repeat(self, path: RelPath, due: float | None = None) -> None:
         """End the look without an answer: the path stays pending, to be looked at now or when it is due."""

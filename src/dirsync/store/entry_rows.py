@@ -5,7 +5,7 @@ Checked on both ways: what is written is a valid entry (anything else is our bug
 
 from typing import assert_never
 
-from dirsync.core.entry import PERMISSION_BITS, Digest, Directory, Entry, File, Symlink
+from dirsync.core.entry import PERMISSION_BITS, Digest, Directory, Entry, File, Symlink, permissions
 from dirsync.store.columns import SQLITE_INTEGER_MAX, BadRow, Wide, from_wide, to_wide
 
 FILE, DIRECTORY, SYMLINK = 1, 2, 3
@@ -55,4 +55,4 @@ def decode_present(row: EntryRow) -> Entry:
 def _permissions(mode: int | None) -> int:
     if mode is None or not 0 <= mode <= PERMISSION_BITS:
         raise BadRow(f"not permission bits: {mode}")
-    return mode
+    return permissions(mode)

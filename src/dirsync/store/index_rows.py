@@ -3,7 +3,6 @@
 import sqlite3
 from collections.abc import Iterable, Iterator
 
-from dirsync.core.entry import File
 from dirsync.core.fingerprint import Fingerprint, Known
 from dirsync.core.paths import RelPath
 from dirsync.store.bulk import collection_paused
@@ -19,18 +18,12 @@ def load(connection: sqlite3.Connection) -> Iterator[tuple[RelPath, Known]]:
         "SELECT path, kind, digest, size, mtime_ns, mode, target,"
         " stat_inode, stat_size, stat_mtime_ns, stat_ctime_ns, stat_mode, looked_ns FROM index_entries ORDER BY path"
     )
-    modes: dict[int, int] = {}
     with collection_paused():
         for row in rows:
             inode, size, mtime_ns, ctime_ns, mode, looked_ns = row[7:]
             entry = decode_present(row[1:7])
-            mtime_ns, ctime_ns = from_wide(mtime_ns), from_wide(ctime_ns)
-            # Equal numbers are one number: a hundred bytes less for each entry.
-            if isinstance(entry, File) and mtime_ns == entry.mtime_ns:
-                size, mtime_ns = entry.size if size == entry.size else size, entry.mtime_ns
-            ctime_ns = mtime_ns if ctime_ns == mtime_ns else ctime_ns
-            stat = Fingerprint(from_wide(inode), size, mtime_ns, ctime_ns, modes.setdefault(mode, mode))
-            yield from_path(row[0]), Known(entry, stat, looked_ns)
+            stat = Fingerprint(from_wide(inode), size, from_wide(mtime_ns), from_wide(ctime_ns), mode)
+            yield from_path(row[0]), Known(entry, stat.sharing(entry), looked_ns)
 
 
 def save(connection: sqlite3.Connection, rows: Iterable[tuple[RelPath, Known | None]]) -> None:

@@ -6,7 +6,7 @@ Most are written as they are, so there are few writers.
 import math
 from collections.abc import Mapping
 
-from dirsync.core.entry import PERMISSION_BITS
+from dirsync.core.entry import PERMISSION_BITS, permissions
 from dirsync.core.events import Value
 from dirsync.core.paths import RelPath, parse_path
 from dirsync.errors import InvalidPath, LocalProtocolError, RemoteProtocolError
@@ -63,7 +63,7 @@ def read_mode(raw: object) -> int:
     """Read permission bits."""
     if type(raw) is not int or not 0 <= raw <= PERMISSION_BITS:
         raise unexpected("permission bits", raw)
-    return raw
+    return permissions(raw)
 
 
 def read_float(raw: object) -> float:
