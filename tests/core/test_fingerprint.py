@@ -2,6 +2,7 @@
 
 import pytest
 
+from dirsync.core.entry import Digest, File
 from dirsync.core.fingerprint import Fingerprint, Known
 from dirsync.limits import RACY_NANOSECONDS
 from tests.support.trees import file
@@ -35,3 +36,16 @@ def test_the_later_of_both_times_counts(name: str) -> None:
     stat = STAT._replace(**{name: CHANGED_NS + 5 * RACY_NANOSECONDS})
     assert not known(CHANGED_NS + 5 * RACY_NANOSECONDS, stat).is_proven_by(stat)
     assert known(CHANGED_NS + 7 * RACY_NANOSECONDS, stat).is_proven_by(stat)
+
+
+def test_numbers_are_shared_with_the_entry_where_they_are_equal() -> None:
+    entry = File(Digest(bytes(32)), 10**6, 10**18, 0o644)
+    stat = Fingerprint(1, int("1000000"), int("1000000000000000000"), int("1000000000000000000"), int("33188"))
+    shared = stat.sharing(entry)
+    assert shared == stat
+    assert shared.size is entry.size
+    assert shared.mtime_ns is entry.mtime_ns
+    assert shared.ctime_ns is entry.mtime_ns
+    assert shared.mode is stat._replace(mode=int("33188")).sharing(entry).mode
+    other = stat._replace(size=5 * 10**6, mtime_ns=10**18 + 1)
+    assert other.sharing(entry) == other
