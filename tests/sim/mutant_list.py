@@ -225,7 +225,7 @@ MUTANTS = (
     Mutant(
         "no stat after reading",
         "dirsync.disk.probe",
-        "    is_same = before == named and reading.size == before.size\n",
+        "    is_same = before == after and reading.size == before.size\n",
         "    is_same = True\n",
         needs=_has_intruders,
     ),

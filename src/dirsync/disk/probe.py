@@ -247,24 +247,26 @@ class _Target(NamedTuple):
     wishes: _Wishes
 
 
-def _read_file(target: _Target, seen: Fingerprint) -> Probe:
+def _read_file(target: _Target, before: Fingerprint) -> Probe:
+    """Read the file that had the stat `before` when it was looked at by its name; anything else is Unsettled."""
     try:
         fd = os.open(target.name, O_READ, dir_fd=target.directory)
     except OSError as error:
         if error.errno in (errno.ELOOP, errno.ENXIO):  # a link or a FIFO took its place since the stat
-            return _unsettled(seen, has_writer=False)
+            return _unsettled(before, has_writer=False)
         raise
     try:
         has_writer = bool(is_open_for_writing(fd))
-        before = fingerprint_of(os.fstat(fd))
-        if not stat.S_ISREG(before.mode):
-            return _unsettled(seen, has_writer=False)
         if has_writer and not target.wishes.is_forced and before != target.wishes.quiet:
             return _unsettled(before, has_writer=True)
         if target.wishes.capture_to is not None:
             return _read_and_capture(target, fd, before, target.wishes.capture_to)
         content_bytes_max = INLINE_BYTES_MAX if target.wishes.is_content_wanted else -1
         return _judge(target, fd, before, read_whole(fd, before.size, content_bytes_max))
+    except OSError:
+        if stat.S_ISREG(os.fstat(fd).st_mode):
+            raise
+        return _unsettled(before, has_writer=False)  # something else had taken its place when it was opened
     finally:
         os.close(fd)
 
@@ -275,14 +277,15 @@ def _judge(target: _Target, fd: int, before: Fingerprint, reading: Reading) -> P
     A writer may have come since; what it wrote shows in the stat, unless the last change before is as young. Then it
     is asked for, and one that has gone again shows in the content, which is read once more.
     """
-    # Looked at by its name: the same inode there is the very file that was read, as it is after the reading.
-    named = fingerprint_of(lstat_at(target.directory, target.name))
+    # The stat before was of the name: the same now is of the very file that stood there, and was not changed since.
+    after = fingerprint_of(os.fstat(fd))
     is_forced, is_quiet = target.wishes.is_forced, before == target.wishes.quiet
     is_told = target.looked_ns - max(before.mtime_ns, before.ctime_ns) > RACY_NANOSECONDS
-    is_same = before == named and reading.size == before.size
+    is_same = before == after and reading.size == before.size
     if is_same and (is_forced or is_quiet or is_told or (not is_open_for_writing(fd) and _is_still(fd, reading))):
         entry = File(reading.digest, before.size, _mtime(before, target.known), _mode(before, target.known))
         return Settled(entry, before, target.looked_ns, reading.content, is_confirmed=True)
+    named = fingerprint_of(lstat_at(target.directory, target.name))
     is_grown = named.inode == before.inode and named.size > before.size == reading.size
     if is_forced and is_grown:
         entry = File(reading.digest, before.size, before.mtime_ns, permissions(before.mode))
