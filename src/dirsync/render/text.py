@@ -44,7 +44,9 @@ def _text(event: Event, key: str) -> str:
 
 
 def _shown(value: Value) -> str:
-    return display(from_text(value)) if isinstance(value, str) else str(value)
+    if isinstance(value, str):
+        return value if value.isprintable() else display(from_text(value))
+    return str(value)
 
 
 def _name(event: Event) -> str:
