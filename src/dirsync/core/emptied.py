@@ -1,6 +1,6 @@
 """What a dict or a set has held at its fullest it keeps room for, also when it is empty: here that is given back.
 
-After a first synchronisation of 100,000 files that is some five megabytes for each collection of their paths.
+After a first synchronisation of 100,000 files that is up to five megabytes for each collection of their paths.
 """
 
 from typing import Any
