@@ -200,8 +200,8 @@ class Stepper:
             still = _still_there(stack, place, seen)
             if still is None:
                 return Refused(observe(*place))
-            if still.has_writer and not seen.is_quiet:
-                return HAS_WRITER
+            if isinstance(still, Failed):
+                return still
             if still.names > 1:
                 return Failed("it was given a second name at the same moment", is_passing=True)
             known = dress_in_place(still, *place, intended, is_synced=self._is_synced)
@@ -227,8 +227,8 @@ class Stepper:
             still = _still_there(stack, source, seen)
             if still is None:
                 return Refused(observe(*target), observe(*source))
-            if still.has_writer and not seen.is_quiet:
-                return HAS_WRITER
+            if isinstance(still, Failed):
+                return still
             refused = self._swapper.move(source, target, seen.fingerprint)
             if refused is not None:
                 return refused
@@ -250,13 +250,18 @@ class Stepper:
         return Done(intended, known, None, is_renamed=True)
 
 
-def _still_there(stack: ExitStack, place: Place, seen: Seen) -> Still | None:
-    """Have the file that was seen stand still until the end of the stack; None where it is not there any more."""
+def _still_there(stack: ExitStack, place: Place, seen: Seen) -> Still | Failed | None:
+    """Have the file that was seen stand still until the end of the stack; None where it is not there any more.
+
+    A file that some program is writing to right now is left alone, as by `check`.
+    """
     try:
         still = stack.enter_context(held_still(*place))
     except FileNotFoundError:
         return None
-    return still if still.fd is not None and still.fingerprint == seen.fingerprint else None
+    if still.fd is None or still.fingerprint != seen.fingerprint:
+        return None
+    return HAS_WRITER if still.has_writer and not seen.is_quiet else still
 
 
 def _with_mode(place: Place, intended: Directory) -> Known | None:
