@@ -138,8 +138,7 @@ def _as_told(waiting: _Waiting, now: float) -> Report:
     report = waiting.report
     if not isinstance(report, Change):
         return report
-    age_ms = (now - waiting.since) * 1000
-    return Change(report.path, report.found, report.content, report.capture, age_ms, waiting.serial, report.given)
+    return replace(report, age_ms=(now - waiting.since) * 1000, serial=waiting.serial)
 
 
 def _with_content_of(before: Report, change: Change) -> Change:
