@@ -19,6 +19,7 @@ from dirsync.disk.reading import digest_of
 from dirsync.errors import DiskError
 from dirsync.limits import VANISH_GRACE_SECONDS
 from dirsync.replica import concluding, looking, scanning, settling
+from dirsync.replica.looking import Large
 from tests.replica.local_ground import local_ground, rel
 from tests.replica.test_local_apply import add
 
@@ -130,9 +131,9 @@ async def test_a_large_file_is_read_once_and_then_recognised_under_a_new_name(tm
     """Read within the clock's grain of its last change, its stat would prove nothing, and it would be read again."""
     read, look_alone = [], settling.look_alone
 
-    def noted(root, ask, is_content_wanted):
+    def noted(root, ask, *rest, **options):
         read.append(ask.path)
-        return look_alone(root, ask, is_content_wanted)
+        return look_alone(root, ask, *rest, **options)
 
     monkeypatch.setattr(settling, "look_alone", noted)
     async with local_ground(tmp_path) as ground:
@@ -149,10 +150,10 @@ async def test_a_large_file_is_read_once_and_then_recognised_under_a_new_name(tm
 async def test_a_large_file_that_was_being_written_is_looked_at_again_without_a_hint(tmp_path, monkeypatch):
     looks, look_alone = [], settling.look_alone
 
-    def first_meets_a_writer(directory, ask, is_content_wanted):
+    def first_meets_a_writer(directory, ask, *rest, **options):
         looks.append(ask.path)
         if len(looks) > 1:
-            return look_alone(directory, ask, is_content_wanted)
+            return look_alone(directory, ask, *rest, **options)
         status = os.stat(ground.path("f"))
         return Unsettled(root.fingerprint_of(status), Standing(status.st_size, status.st_mtime_ns), has_writer=True)
 
@@ -166,6 +167,57 @@ async def test_a_large_file_that_was_being_written_is_looked_at_again_without_a_
         async with asyncio.timeout(60):
             await ground.until("f", File)
         assert looks == [rel("f")] * 2
+
+
+async def test_a_large_file_that_is_written_to_while_its_look_waits_is_read_once(tmp_path, monkeypatch):
+    readings, look_alone = [], settling.look_alone
+
+    def written_to_before(root, ask, *rest, **options):
+        if len(readings) == 0 and options["may_wait"]:
+            with open(ground.path("f"), "ab") as file:
+                file.write(b"more")
+        return look_alone(root, ask, *rest, **options)
+
+    monkeypatch.setattr(settling, "look_alone", written_to_before)
+    monkeypatch.setattr(probing, "read_whole", _counting(readings, probing.read_whole))
+    async with local_ground(tmp_path) as ground:
+        with open(ground.path("f"), "wb") as file:
+            file.truncate(looking.LARGE_BYTES + 1)
+        await ground.until("f", File)
+        await ground.drain()
+        assert readings == [looking.LARGE_BYTES + 5]
+
+
+async def test_a_large_file_that_is_doubted_while_its_look_waits_is_read_once(tmp_path, monkeypatch):
+    readings, look_at = [], settling.look_at
+
+    def doubted_after(root, asks, *rest):
+        outcomes = look_at(root, asks, *rest)
+        if any(isinstance(outcome, Large) for outcome in outcomes):
+            ground.replica._settling.conclusions.distrust([rel("f")])
+        return outcomes
+
+    async with local_ground(tmp_path) as ground:
+        with open(ground.path("f"), "wb") as file:
+            file.truncate(looking.LARGE_BYTES + 1)
+        await ground.until("f", File)
+        await ground.drain()
+        monkeypatch.setattr(concluding, "_JUST_NOW_NANOSECONDS", 0)  # nothing else doubts it
+        monkeypatch.setattr(settling, "look_at", doubted_after)
+        monkeypatch.setattr(probing, "read_whole", _counting(readings, probing.read_whole))
+        with open(ground.path("f"), "r+b") as file:
+            file.write(b"edited")
+        await ground.until("f", File)
+        await ground.drain()
+        assert readings == [looking.LARGE_BYTES + 1]
+
+
+def _counting(readings, read_whole):
+    def counted(fd, expected_size, *rest):
+        readings.append(expected_size)
+        return read_whole(fd, expected_size, *rest)
+
+    return counted
 
 
 async def test_what_a_scan_finds_is_looked_at_by_directory(tmp_path, monkeypatch):

@@ -125,9 +125,9 @@ async def test_nothing_small_waits_for_large_files_that_are_read(tmp_path, monke
     may_go_on = threading.Event()
     real = settling.look_alone
 
-    def held_up(*arguments):
+    def held_up(*arguments, **options):
         assert may_go_on.wait(60)
-        return real(*arguments)
+        return real(*arguments, **options)
 
     monkeypatch.setattr(settling, "look_alone", held_up)
     monkeypatch.setattr(looking, "LARGE_BYTES", 100)

@@ -73,13 +73,14 @@ class Manifest:
 
 
 class Base:
-    """A manifest made ready for looking chunks up: `numbers` by row, and of each its length and where it begins."""
+    """A manifest made ready for looking chunks up: `numbers` by row, and of each its length, digest and offset."""
 
-    __slots__ = ("lengths", "numbers", "offsets", "rows")
+    __slots__ = ("digests", "lengths", "numbers", "offsets", "rows")
 
     def __init__(self, manifest: Manifest) -> None:
         rows = manifest.rows
         self.rows = [rows[start : start + _ROW_BYTES] for start in range(0, len(rows), _ROW_BYTES)]
         self.lengths = [int.from_bytes(row[:_LENGTH_BYTES], "big") for row in self.rows]
+        self.digests = [row[_LENGTH_BYTES:] for row in self.rows]
         self.offsets = list(accumulate(self.lengths, initial=0))
         self.numbers = {row: number for number, row in enumerate(self.rows)}

@@ -3,7 +3,7 @@
 FastCDC (Xia et al., "The Design of Fast Content-Defined Chunking", 2020), as `pyfastcdc` does it.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import cached_property
 from typing import NamedTuple
 
@@ -22,7 +22,7 @@ class Run(NamedTuple):
 
 
 class Cutter:
-    """Cuts one content, given in order. `feed` yields what is cut by then; the end of it comes with `finish`.
+    """Cuts one content, given in order.
 
     Behind a chunk that the base has most likely comes the one that the base has behind it: so that is compared first,
     and only what differs is searched for the place to cut. Where it is the same, so are the cuts, because a chunk ends
@@ -33,17 +33,12 @@ class Cutter:
         self._cut = FastCDC(avg_size=average).cut_buf
         self._manifest = base
         self._next: int | None = 0
-        self._rest = b""
 
-    def feed(self, parts: Sequence[bytes]) -> Iterator[Run]:
-        """Yield the chunks whose end is certain; the last one of what was given is not."""
-        return self._runs(memoryview(b"".join([self._rest, *parts])), is_end=False)
+    def runs(self, content: memoryview, *, is_end: bool) -> Iterator[Run]:
+        """Yield the chunks of what comes next, in order.
 
-    def finish(self) -> Iterator[Run]:
-        """Yield the rest."""
-        return self._runs(memoryview(self._rest), is_end=True)
-
-    def _runs(self, content: memoryview, *, is_end: bool) -> Iterator[Run]:
+        Before the end the last one is not certain: what no run covers is to be given again, before what follows it.
+        """
         at = 0
         while at < len(content):
             if followed := self._followed(content[at:]):
@@ -52,24 +47,22 @@ class Cutter:
             for chunk in self._cut(content[at:]) if at < len(content) else ():
                 end = at + chunk.length
                 if end == len(content) and not is_end:
-                    self._rest = bytes(content[at:])
                     return
                 run = self._looked_up(content[at:end])
                 at = end
                 yield run
                 if run.place is not None:
                     break
-        self._rest = b""
 
     def _followed(self, content: memoryview) -> Run | None:
         """Return what the content has in common with the next chunks of the base."""
         base, first = self._base, self._next
         if base is None or first is None:
             return None
-        at, number = 0, first
-        # The last chunk ends where the base does: its bytes do not say so.
-        while number < len(base.rows) - 1 and (end := at + base.lengths[number]) <= len(content):
-            if _row(content[at:end]) != base.rows[number]:
+        lengths, digests, size = base.lengths, base.digests, len(content)
+        at, number, last = 0, first, len(lengths) - 1  # the last chunk ends where the base does: no byte of it says so
+        while number < last and (end := at + lengths[number]) <= size:
+            if blake3(content[at:end]).digest(DIGEST_BYTES) != digests[number]:
                 break
             at, number = end, number + 1
         self._next = number

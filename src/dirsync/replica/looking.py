@@ -96,11 +96,14 @@ def look_at(root: Root, asks: Sequence[Ask], vanished: Vanished, is_content_want
     return [outcomes[ask.path] for ask in asks]
 
 
-def look_alone(root: Root, ask: Ask, is_content_wanted: bool) -> Probe | NoRoom:
-    """Look at one path, however large. Raises RootLost."""
+def look_alone(root: Root, ask: Ask, is_content_wanted: bool, *, may_wait: bool) -> Probe | NoRoom | Large:
+    """Look at one path, however large; where it `may_wait`, not at what was changed just now. Raises RootLost."""
     parents = Parents(root)
     try:
-        outcome = _probe(parents, ask, is_content_wanted)
+        present = _status(parents, ask.path)
+        if may_wait and present is not None and (seconds := _seconds_until_told(present)) > 0:
+            return Large(seconds)
+        outcome = _probe(parents, ask, is_content_wanted, present)
     finally:
         parents.close()
     if isinstance(outcome, Gone):

@@ -199,13 +199,21 @@ class Settling:
                 self._release_waiters()
             self._wake.set()
 
-    async def _large(self, ask: Ask, wait_seconds: float) -> None:
+    async def _large(self, path: RelPath, wait_seconds: float) -> None:
         """Look at a large file in a job of its own, not before one reading is enough: another would take as long."""
         generation = self._generation
-        await asyncio.sleep(wait_seconds)
         try:
-            root = self._site.ground.root
-            outcome = await self._site.threads.look_at_large(partial(look_alone, root, ask, self.is_reporting))
+            for may_wait in (True, False):
+                await asyncio.sleep(wait_seconds)
+                if generation != self._generation:
+                    return
+                # Asked when the reading begins: whatever gave reason to read it until then has been met by it.
+                ask = self.conclusions.ask(path)
+                look = partial(look_alone, self._site.ground.root, ask, self.is_reporting, may_wait=may_wait)
+                outcome = await self._site.threads.look_at_large(look)
+                if not isinstance(outcome, Large):
+                    break
+                wait_seconds = outcome.wait_seconds
             if generation == self._generation:
                 await self.conclusions.conclude(ask, outcome)
                 self._release_waiters()
@@ -229,7 +237,7 @@ class Settling:
                 return  # the root was lost while one of them was recorded
             if isinstance(outcome, Large):
                 self._pending.looked(ask.path)
-                jobs.create_task(self._large(ask, outcome.wait_seconds), name="look at a large file")
+                jobs.create_task(self._large(ask.path, outcome.wait_seconds), name="look at a large file")
             else:
                 await self.conclusions.conclude(ask, outcome)
 

@@ -26,7 +26,7 @@ from dirsync.replica.interface import Arrived, unheard
 from dirsync.replica.keeping import Versions
 from dirsync.replica.manifests import Manifests
 from dirsync.replica.site import Site
-from dirsync.replica.sources import Comparison, Reading, Source, Supply
+from dirsync.replica.sources import Comparison, Reading, Source, Spans, Supply
 from dirsync.replica.streams import ahead
 from dirsync.replica.turns import Turns
 
@@ -144,17 +144,17 @@ class Contents:
             if base is not None and found is None:
                 raise Refusal("the content that it is told by is not here")
             receiving = staging.receive(digest, size, offset)
-            source = None if found is None else found[0]
+            spans = None if found is None else Spans(found[0])
             try:
                 with self.manifests.transferring():
-                    await self._receive(receiving, pieces, offset, arrived, source)
+                    await self._receive(receiving, pieces, offset, arrived, spans)
                     is_good = await threads.finish(receiving.finish)
                 if is_good:
                     self.manifests.wish(digest, size)
                 return is_good
             finally:
                 # Waits for a call that is under way: the next transfer of this content finds everything given back.
-                await threads.surely(partial(_give_back, receiving, source))
+                await threads.surely(partial(_give_back, receiving, spans))
 
     async def _receive(
         self,
@@ -162,7 +162,7 @@ class Contents:
         pieces: AsyncIterator[Piece],
         offset: int,
         arrived: Arrived,
-        base: Supply | None,
+        spans: Spans | None,
     ) -> None:
         gathered: list[Piece] = []
         size = 0
@@ -174,10 +174,10 @@ class Contents:
                 arrived(offset)
                 if size >= _HOP_BYTES:
                     whole, gathered, size = gathered, [], 0
-                    await self._site.threads.bulk(partial(_write, receiving, whole, base))
+                    await self._site.threads.bulk(partial(_write, receiving, whole, spans))
         finally:  # what has arrived before an interruption is worth keeping
             if gathered:
-                await self._site.threads.bulk(partial(_write, receiving, gathered, base))
+                await self._site.threads.bulk(partial(_write, receiving, gathered, spans))
 
     async def _find(self, digest: Digest) -> tuple[Supply, int] | None:
         """Find a content in the directory or among the kept versions, and its size; it is opened when it is read."""
@@ -246,26 +246,23 @@ class Contents:
         return content if blake3(content).digest() == ref.entry.digest else None
 
 
-def _write(receiving: Receiving, pieces: Sequence[Piece], base: Supply | None) -> None:
+def _write(receiving: Receiving, pieces: Sequence[Piece], spans: Spans | None) -> None:
     for piece in pieces:
         if not isinstance(piece, Span):
             receiving.write(piece)
             continue
-        if base is None:
+        if spans is None:
             raise Refusal("a range was sent of a base that was not named")
-        chunks = base.read(piece.offset, piece.size)
-        if sum(map(len, chunks)) != piece.size:
-            raise Refusal("a range was sent that the base does not have")
-        for chunk in chunks:
-            receiving.write(chunk)
+        for part in spans.read(piece):
+            receiving.write(part)
 
 
-def _give_back(receiving: Receiving, base: Supply | None) -> None:
+def _give_back(receiving: Receiving, spans: Spans | None) -> None:
     try:
         receiving.abandon()
     finally:
-        if base is not None:
-            base.close()
+        if spans is not None:
+            spans.close()
 
 
 async def _nothing() -> AsyncIterator[bytes]:
