@@ -45,12 +45,8 @@ class ArchiveWriter:
 
     def _load(self, standing: Sequence[tuple[RelPath, Entry]]) -> Tree[Entry]:
         rows = {row[0]: row for row in standing}
-        base: Tree[Entry] = Tree()
         with self.database.transaction() as connection:
-            for row in archive.load(connection):
-                there = rows.get(row[0])
-                base.set(*(there if there == row else row))
-        return base
+            return Tree(there if (there := rows.get(row[0])) == row else row for row in archive.load(connection))
 
     async def load_told(self) -> list[Told]:
         """Return what replicas had been told without an answer in the base, in that order. Raises StateError."""

@@ -1,6 +1,6 @@
 """A tree of values by path, with the children of each directory at hand."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Generic, TypeVar
 
 from dirsync.core.emptied import give_back_if_empty
@@ -22,10 +22,16 @@ class Tree(Generic[V]):
     get: Callable[[RelPath], V | None]
     """Return the value at a path, or None. The dictionary's own method: nothing is called as often."""
 
-    def __init__(self) -> None:
-        self._values: dict[RelPath, V] = {}
+    def __init__(self, rows: Iterable[tuple[RelPath, V]] = ()) -> None:
+        self._values: dict[RelPath, V] = dict(rows)
         self.get = self._values.get
         self._children: dict[RelPath, dict[RelPath, None]] = {}
+        above, siblings = None, dict[RelPath, None]()
+        for path in self._values:  # those in one directory mostly follow each other
+            if (directory := parent(path)) != above:
+                self._link(path)
+                above, siblings = directory, self._children[directory]
+            siblings[path] = None
 
     def __len__(self) -> int:
         return len(self._values)

@@ -8,10 +8,10 @@ import errno
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from dirsync.core.entry import PERMISSION_BITS, Directory
+from dirsync.core.entry import PERMISSION_BITS, Directory, File
 from dirsync.core.fingerprint import Known
 from dirsync.core.paths import ROOT, RelPath, ancestors
 from dirsync.core.tree import Tree
@@ -72,8 +72,7 @@ class _Scanner:
             directory = pending.pop()
             first = len(result.directories)
             try:
-                for entry in self._entries(directory):
-                    self._note(directory, entry)
+                self._list(directory)
             except OSError as error:
                 self._give_up(directory, error)
             pending.extend(reversed(result.directories[first:]))
@@ -88,19 +87,27 @@ class _Scanner:
             # It went, or a link took its place, while we walked: it and what was known below it are suspects.
             self._result.suspects.add(directory)
 
-    def _entries(self, directory: RelPath) -> Iterator["os.DirEntry[str]"]:
+    def _list(self, directory: RelPath) -> None:
+        result, see, get_known, is_ignored = self._result, self._seen.add, self._known.get, self._is_ignored
         fd = self._root.open_directory(directory)
         try:
             self._device = os.fstat(fd).st_dev
+            above = directory + b"/" if directory else b""
             with os.scandir(fd) as entries:
-                yield from entries
+                for entry in entries:
+                    path = RelPath(above + entry.name.encode(_ENCODING, _ERRORS))
+                    known = get_known(path)
+                    # Nearly all there is: nothing else is done for it.
+                    if known is not None and _is_file_unchanged(known, entry) and not is_ignored(path, False):
+                        see(path)
+                        result.found += 1
+                    else:
+                        self._note(path, known, entry)
         finally:
             os.close(fd)
 
-    def _note(self, directory: RelPath, entry: "os.DirEntry[str]") -> None:
+    def _note(self, path: RelPath, known: Known | None, entry: "os.DirEntry[str]") -> None:
         result = self._result
-        name = entry.name.encode(_ENCODING, _ERRORS)
-        path = RelPath(directory + b"/" + name if directory else name)
         if len(path) > PATH_BYTES_MAX:
             result.untracked[path] = "the path is too long"
             return
@@ -115,7 +122,6 @@ class _Scanner:
             result.unreadable[path] = reason_of(error)
             return
         self._seen.add(path)
-        known = self._known.get(path)
         reason = None if stat.S_ISREG(status.st_mode) else untracked_reason(status.st_mode)
         if reason is not None:
             result.untracked[path] = reason
@@ -140,18 +146,27 @@ class _Scanner:
         return ROOT in hidden or path in hidden or any(above in hidden for above in ancestors(path))
 
 
+def _is_file_unchanged(known: Known, entry: "os.DirEntry[str]") -> bool:
+    """Return whether the stat alone proves it; False also where there is none, which is for others to explain."""
+    try:
+        return isinstance(known.entry, File) and _is_proven(known, entry.stat(follow_symlinks=False))
+    except OSError:
+        return False
+
+
 def _is_proven(known: Known, status: os.stat_result) -> bool:
     before = known.fingerprint
     if isinstance(known.entry, Directory):  # its times and size change with its children
         difference = before.mode ^ status.st_mode
         return stat.S_IFMT(difference) == 0 and difference & PERMISSION_BITS == 0
     # Compared field by field: this is the innermost loop, and making a fingerprint costs as much as the stat.
+    inode, size, mtime_ns, ctime_ns, mode = before
     return (
-        status.st_mtime_ns == before.mtime_ns
-        and status.st_ctime_ns == before.ctime_ns
-        and status.st_size == before.size
-        and status.st_ino == before.inode
-        and status.st_mode == before.mode
+        status.st_mtime_ns == mtime_ns
+        and status.st_ctime_ns == ctime_ns
+        and status.st_size == size
+        and status.st_ino == inode
+        and status.st_mode == mode
         and known.is_beyond_doubt
     )
 

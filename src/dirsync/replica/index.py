@@ -17,14 +17,14 @@ class Index:
     """The entries of one directory. `files` counts files and links, `size` their bytes."""
 
     def __init__(self, rows: Iterable[tuple[RelPath, Known]] = ()) -> None:
-        self.known: Tree[Known] = Tree()
+        self.known = Tree(rows)
         self.files = 0
         self.size = 0
         self._places: dict[Digest, RelPath] = {}
         self._unsaved: set[RelPath] = set()
         self._rowless: set[RelPath] = set()
-        for path, known in rows:
-            self._put(path, known)
+        for path, known in self.known.items():
+            self._count(path, known)
         self._files_taken = self._files_saved = self.files
 
     def get(self, path: RelPath) -> Known | None:
@@ -49,7 +49,8 @@ class Index:
             self._rowless.add(path)
         else:
             self._discount(path, before)
-        self._put(path, known)
+        self.known.set(path, known)
+        self._count(path, known)
         self._unsaved.add(path)
 
     def discard(self, path: RelPath) -> None:
@@ -86,8 +87,7 @@ class Index:
         """Take note that these rows could not be saved."""
         self._unsaved.update(path for path, _ in rows)
 
-    def _put(self, path: RelPath, known: Known) -> None:
-        self.known.set(path, known)
+    def _count(self, path: RelPath, known: Known) -> None:
         entry = known.entry
         if not isinstance(entry, Directory):
             self.files += 1

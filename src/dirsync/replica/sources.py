@@ -109,7 +109,7 @@ class Spans:
         self._buffer = memoryview(bytearray(_STEP_BYTES))
 
     def read(self, span: Span) -> Iterator[memoryview]:
-        """Yield the bytes of a range; each part counts until the next one. Raises Refusal where there are not as many."""
+        """Yield the bytes of a range; each part counts until the next one. Raises Refusal where the base is shorter."""
         end = span.offset + span.size
         for offset in range(span.offset, end, _STEP_BYTES):
             part = self._buffer[: min(_STEP_BYTES, end - offset)]

@@ -6,7 +6,8 @@ each other. What they return is handed to the event loop; they change nothing of
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -83,12 +84,25 @@ class Threads:
     async def _run(self, pool: ThreadPoolExecutor, call: Callable[[], T]) -> T:
         self._running += 1
         self._is_idle.clear()
-        # The thread itself says when it is done: its awaiting task may have been cancelled long before.
+        awaited: asyncio.Future[T] = self._loop.create_future()
         job = pool.submit(call)
-        job.add_done_callback(lambda _: self.tell(self._ended))
-        return await asyncio.wrap_future(job)
+        # The thread itself says when it is done: its awaiting task may have been cancelled long before.
+        job.add_done_callback(lambda job: self.tell(partial(self._ended, job, awaited)))
+        try:
+            return await awaited
+        except asyncio.CancelledError:
+            job.cancel()
+            raise
 
-    def _ended(self) -> None:
+    def _ended(self, job: Future[T], awaited: asyncio.Future[T]) -> None:
         self._running -= 1
         if self._running == 0:
             self._is_idle.set()
+        if awaited.done():
+            return
+        if job.cancelled():
+            awaited.cancel()
+        elif error := job.exception():
+            awaited.set_exception(error)
+        else:
+            awaited.set_result(job.result())
