@@ -136,6 +136,14 @@ class SimOS(NameCalls):
         limit = self.disk.enter("pread", number)
         return self._readable(number).data[offset : offset + (size if limit is None else min(size, limit))]
 
+    def preadv(self, number, buffers, offset):
+        if number < FIRST_DESCRIPTOR:
+            return os.preadv(number, buffers, offset)
+        (buffer,) = buffers
+        content = self.pread(number, len(buffer), offset)
+        buffer[: len(content)] = content
+        return len(content)
+
     def read(self, number, size):
         if number < FIRST_DESCRIPTOR:
             return os.read(number, size)

@@ -101,6 +101,10 @@ class Side:
     def pread(self, index, size, offset):
         return self.os.pread(self._number(index), size, offset)
 
+    def preadv(self, index, size, offset):
+        buffer = bytearray(size)
+        return self.os.preadv(self._number(index), [memoryview(buffer)], offset), bytes(buffer)
+
     def ftruncate(self, index, size):
         self.os.ftruncate(self._number(index), size)
 
@@ -229,7 +233,7 @@ operations = st.one_of(
     st.tuples(st.just("close_one"), indexes),
     st.tuples(st.just("pwrite"), indexes, contents, sizes),
     st.tuples(st.just("write"), indexes, contents),
-    st.tuples(st.just("pread"), indexes, sizes, sizes),
+    st.tuples(st.sampled_from(["pread", "preadv"]), indexes, sizes, sizes),
     st.tuples(st.just("ftruncate"), indexes, sizes),
     st.tuples(st.sampled_from(["fstat", "fsync", "lease"]), indexes),
     st.tuples(st.sampled_from(["fchmod", "by_handle"]), indexes, st.sampled_from([0o700, 0o755])),
