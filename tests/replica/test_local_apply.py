@@ -9,6 +9,7 @@ from blake3 import blake3
 
 from dirsync.core.entry import Digest, Directory, File, Problem, Symlink
 from dirsync.core.events import EventName
+from dirsync.core.paths import ROOT
 from dirsync.core.plan import Action
 from dirsync.core.reports import (
     Applied,
@@ -16,6 +17,7 @@ from dirsync.core.reports import (
     ContentAt,
     ContentOfCapture,
     ContentOfVersion,
+    Failed,
     HeldName,
     Missing,
     Refused,
@@ -23,7 +25,8 @@ from dirsync.core.reports import (
     now_standing,
 )
 from dirsync.core.versions import Why
-from dirsync.disk import swap
+from dirsync.disk import apply, swap
+from dirsync.disk.hints import Hints
 from dirsync.disk.staging import Staging
 from dirsync.errors import Refusal, RootLost, StateError
 from dirsync.limits import HELD_BYTES_MIN, INLINE_BYTES_MAX
@@ -84,6 +87,49 @@ async def test_an_apply_is_not_echoed(tmp_path):
         assert await ground.drain() == []
         assert ground.of(EventName.DETECTED) == []
         assert ground.replica.files == 40
+
+
+async def test_what_an_apply_has_put_in_place_is_known_before_the_index_says_so(tmp_path, monkeypatch):
+    """Most hints come while the batch that leads to them is still being made durable."""
+    found, sync_directories = [], apply.sync_directories
+
+    def looked_at_before(*arguments):
+        found.append((ground.replica._watching._is_as_known(b"f"), ground.replica._site.index.get(rel("f"))))
+        return sync_directories(*arguments)
+
+    async with local_ground(tmp_path) as ground:
+        monkeypatch.setattr(apply, "sync_directories", looked_at_before)
+        await ground.replica.apply([add("f", b"new")])
+        assert found == [(True, None)]
+        assert ground.replica._site.placed == {}
+        assert ground.replica._watching._is_as_known(b"f")
+
+
+async def test_what_could_not_be_made_durable_is_looked_at(tmp_path, monkeypatch):
+    async with local_ground(tmp_path) as ground:
+        monkeypatch.setattr(apply, "sync_directories", lambda *_: {ROOT: OSError(errno.EIO, "broken")})
+        (result,) = await ground.replica.apply([add("f", b"new")])
+        assert isinstance(result, Failed)
+        assert (await ground.until("f", File)).found == a_file(b"new")
+        assert ground.replica._site.placed == {}
+
+
+async def test_a_hint_is_dropped_only_where_the_stat_proves_that_nothing_is_new(tmp_path):
+    async with local_ground(tmp_path) as ground:
+        assert all(isinstance(each, Applied) for each in await ground.replica.apply([add(n, b"1") for n in "abcdef"]))
+        await ground.drain()
+        watching = ground.replica._watching
+        taken = []
+        watching._take = lambda _, hints: taken.append(hints.paths)
+        os.chmod(ground.path("b"), 0o600)
+        os.unlink(ground.path("c"))
+        os.truncate(ground.path("d"), 0)
+        await ground.replica.hold([HeldName(rel("e"), a_file(b"1"))])
+        watching._watcher._on_hints(Hints(paths={b"", b"a", b"b", b"c", b"d", b"e", b"f", b"new"}, written={b"f"}))
+        async with asyncio.timeout(60):
+            while {b"", b"b", b"c", b"d", b"e", b"f", b"new"} not in taken:
+                await asyncio.sleep(0)
+        assert not any(b"a" in paths for paths in taken)
 
 
 @pytest.mark.parametrize("failing", ["save_rows", "put"])

@@ -4,11 +4,12 @@ This file owns the order: contents durable, then the swaps, then the names. What
 and removal; which side wins is not known here.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 
 from dirsync.core.entry import Directory, File, Symlink
+from dirsync.core.fingerprint import Known
 from dirsync.core.paths import RelPath, parent
 from dirsync.core.plan import Action
 from dirsync.core.reports import Failed, Refused
@@ -27,6 +28,8 @@ from dirsync.errors import DiskError
 __all__ = ["NOT_REACHED", "Batch", "Done", "Kept", "Outcome", "Prepared", "apply_batch", "parents_of"]
 
 NOT_REACHED = "the step before it was not done"
+
+OnPlaced = Callable[[RelPath, Known], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,10 @@ def _nothing_noted(_paths: Sequence[RelPath]) -> None:
     return
 
 
+def _nobody_told(_path: RelPath, _known: Known) -> None:
+    return
+
+
 @contextmanager
 def apply_batch(
     root: Root,
@@ -58,16 +65,18 @@ def apply_batch(
     prepared: Sequence[Prepared],
     is_ignored: IsIgnored = _nothing_ignored,
     note_names: NoteNames = _nothing_noted,
+    on_placed: OnPlaced = _nobody_told,
 ) -> Iterator[Batch]:
     """Do the steps in order, and say what became of them; one that fails stops those of its own path, and no other.
 
     Inside the block every Done is durable, and what it replaced lies in `kept`, durable too. What was staged is
     consumed then; what was not used is there until the block ends. Ignored names that are all that is left in a
     directory that goes are kept as well, their names given to `note_names` before, and so is what somebody put in the
-    way of an apply that had to be undone. Where the block fails, what was not used stays until the next start. Raises
+    way of an apply that had to be undone. `on_placed` is told at once of each file that stands at its path, durable or
+    not. Where the block fails, what was not used stays until the next start. Raises
     RootLost, before anything was done.
     """
-    run = _Run(root, staging, kept, unlocking, is_ignored, note_names, prepared)
+    run = _Run(root, staging, kept, unlocking, is_ignored, note_names, prepared, on_placed)
     with ExitStack() as cleaning:
         cleaning.callback(run.clean)
         root.verify()
@@ -87,7 +96,9 @@ class _Run:
         is_ignored: IsIgnored,
         note_names: NoteNames,
         prepared: Sequence[Prepared],
+        on_placed: OnPlaced,
     ) -> None:
+        self._on_placed = on_placed
         self._root = root
         self._staging = staging
         self._kept = kept
@@ -119,6 +130,8 @@ class _Run:
             else:
                 step = each if before is None else each._replace(known=before.known)
                 outcome = failures.get(index) or self._step(step)
+            if isinstance(outcome, Done) and outcome.known is not None:
+                self._on_placed(path, outcome.known)
             last[path] = outcome
             outcomes.append(outcome)
         return outcomes

@@ -99,6 +99,8 @@ class Applying:
                 self._settling.tell(paths)
                 raise
             finally:
+                for path in paths:
+                    site.placed.pop(path, None)
                 self._settling.unpark(parked)
             self._settling.hint(doubtful)
             self._settling.tell(changed)
@@ -222,7 +224,8 @@ class Applying:
         noted = {gift.path for gift in gifts if gift is not None}
         parts = (ground.root, ground.staging, site.kept, ground.unlocking)
         try:
-            with apply_batch(*parts, prepared, site.rules.ignores, self._versions.note_names) as batch:
+            ignores, note_names, on_placed = site.rules.ignores, self._versions.note_names, site.placed.__setitem__
+            with apply_batch(*parts, prepared, ignores, note_names, on_placed) as batch:
                 self._versions.take_up(batch.stuck)
                 versions = self._versions.record(batch.kept)
                 given = _given(batch.outcomes, gifts)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dirsync.core.entry import Role
 from dirsync.core.events import Emit
+from dirsync.core.fingerprint import Known
 from dirsync.core.paths import RelPath
 from dirsync.disk.kept import KeptArea
 from dirsync.disk.root import Root
@@ -45,6 +46,8 @@ class Site:
         self.database = database
         self.emit = emit
         self.index = Index()
+        self.placed: dict[RelPath, Known] = {}
+        """What an apply under way has put at a path, by the thread that did; its end puts it into the index."""
         self.outbox = Outbox()
         self.threads = Threads()
         self.kept = KeptArea(state)

@@ -14,6 +14,7 @@ from pathlib import Path
 from dirsync.core.events import EventName
 from dirsync.core.paths import RelPath, parse_path
 from dirsync.disk.hints import Hints
+from dirsync.disk.root import fingerprint_of
 from dirsync.disk.watch import Watcher
 from dirsync.errors import InvalidPath
 from dirsync.limits import BURST_HINTS
@@ -34,6 +35,7 @@ class Watching:
         self._settling = settling
         self._on_doubt = on_doubt
         self._on_loss = on_loss
+        self._top = os.fsencode(site.directory)
         self._watcher: Watcher | None = None
         self._marks: dict[bytes, asyncio.Future[None]] = {}
         self._made: set[bytes] = set()  # marks that may still be there; changed by one thread only
@@ -45,7 +47,9 @@ class Watching:
         watcher: Watcher | None = None
 
         def on_hints(hints: Hints) -> None:
-            loop.call_soon_threadsafe(self._take, watcher, hints)
+            hints.paths -= {raw for raw in hints.paths - hints.written if self._is_as_known(raw)}
+            if hints:
+                loop.call_soon_threadsafe(self._take, watcher, hints)
 
         def on_notice(reason: str) -> None:
             loop.call_soon_threadsafe(self._announce, reason)
@@ -113,6 +117,20 @@ class Watching:
         if reason not in self._said:
             self._said.add(reason)
             self._site.emit(EventName.NOTICE, None, {"reason": reason})
+
+    def _is_as_known(self, raw: bytes) -> bool:
+        """Return whether the stat proves that nothing is new at a path: most hints are at what an apply has just done.
+
+        Runs in the watcher's threads: what is dropped here costs the event loop nothing.
+        """
+        path = RelPath(raw)
+        known = self._site.placed.get(path) or self._site.index.get(path)
+        if known is None or path in self._settling.holds:
+            return False
+        try:
+            return known.is_proven_by(fingerprint_of(os.lstat(os.path.join(self._top, raw))))
+        except OSError:
+            return False
 
     def _take(self, watcher: Watcher | None, hints: Hints) -> None:
         if self._watcher is not watcher or watcher is None:
