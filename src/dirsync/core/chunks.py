@@ -73,14 +73,13 @@ class Manifest:
 
 
 class Base:
-    """A manifest made ready for looking chunks up: `numbers` by row, and of each its length, digest and offset."""
+    """A manifest made ready for looking chunks up: `numbers` by row, and of each its length and where it begins."""
 
-    __slots__ = ("digests", "lengths", "numbers", "offsets", "rows")
+    __slots__ = ("lengths", "numbers", "offsets", "rows")
 
     def __init__(self, manifest: Manifest) -> None:
         rows = manifest.rows
         self.rows = [rows[start : start + _ROW_BYTES] for start in range(0, len(rows), _ROW_BYTES)]
         self.lengths = [int.from_bytes(row[:_LENGTH_BYTES], "big") for row in self.rows]
-        self.digests = [row[_LENGTH_BYTES:] for row in self.rows]
         self.offsets = list(accumulate(self.lengths, initial=0))
         self.numbers = {row: number for number, row in enumerate(self.rows)}

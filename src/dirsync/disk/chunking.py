@@ -59,10 +59,10 @@ class Cutter:
         base, first = self._base, self._next
         if base is None or first is None:
             return None
-        lengths, digests, size = base.lengths, base.digests, len(content)
-        at, number, last = 0, first, len(lengths) - 1  # the last chunk ends where the base does: no byte of it says so
-        while number < last and (end := at + lengths[number]) <= size:
-            if blake3(content[at:end]).digest(DIGEST_BYTES) != digests[number]:
+        at, number = 0, first
+        # The last chunk ends where the base does: its bytes do not say so.
+        while number < len(base.rows) - 1 and (end := at + base.lengths[number]) <= len(content):
+            if _row(content[at:end]) != base.rows[number]:
                 break
             at, number = end, number + 1
         self._next = number

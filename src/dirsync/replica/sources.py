@@ -202,7 +202,7 @@ class Comparison:
         """Return what was not cut yet, and so many bytes behind it."""
         end = self._rest + size
         if end > len(self._buffer):
-            larger = memoryview(bytearray(2 * end))
+            larger = memoryview(bytearray(end + end // 4))
             larger[: self._rest] = self._buffer[: self._rest]
             self._buffer = larger
         got = self._supply.read_into(self._buffer[self._rest : end], self._offset)
