@@ -170,12 +170,14 @@ async def test_a_large_file_that_was_being_written_is_looked_at_again_without_a_
 
 
 async def test_a_large_file_that_is_written_to_while_its_look_waits_is_read_once(tmp_path, monkeypatch):
-    readings, look_alone = [], settling.look_alone
+    readings, writes, look_alone = [], [], settling.look_alone
 
     def written_to_before(root, ask, *rest, **options):
-        if len(readings) == 0 and options["may_wait"]:
+        if len(writes) < 3:
+            assert options["may_wait"]
+            writes.append(b"more")
             with open(ground.path("f"), "ab") as file:
-                file.write(b"more")
+                file.write(writes[-1])
         return look_alone(root, ask, *rest, **options)
 
     monkeypatch.setattr(settling, "look_alone", written_to_before)
@@ -185,7 +187,26 @@ async def test_a_large_file_that_is_written_to_while_its_look_waits_is_read_once
             file.truncate(looking.LARGE_BYTES + 1)
         await ground.until("f", File)
         await ground.drain()
-        assert readings == [looking.LARGE_BYTES + 5]
+        assert readings == [looking.LARGE_BYTES + 1 + 3 * len(b"more")]
+
+
+async def test_a_large_file_that_is_written_to_for_ever_is_looked_at_all_the_same(tmp_path, monkeypatch):
+    patience, look_alone = [], settling.look_alone
+
+    def written_to_before(root, ask, *rest, **options):
+        patience.append(options["may_wait"])
+        just_now = time.time_ns() + 10**9
+        os.utime(ground.path("f"), ns=(just_now, just_now))
+        return look_alone(root, ask, *rest, **options)
+
+    monkeypatch.setattr(settling, "look_alone", written_to_before)
+    async with local_ground(tmp_path) as ground:
+        with open(ground.path("f"), "wb") as file:
+            file.truncate(looking.LARGE_BYTES + 1)
+        async with asyncio.timeout(60):
+            await ground.until("f", File)
+        assert patience[0]
+        assert False in patience
 
 
 async def test_a_large_file_that_is_doubted_while_its_look_waits_is_read_once(tmp_path, monkeypatch):

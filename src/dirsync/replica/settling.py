@@ -25,6 +25,8 @@ _BATCH_PATHS = 256
 _SLOW_SECONDS = 0.05
 """A batch that takes longer than this is held up by something: a second one begins beside it. Not sooner, because
 two threads that read small files slow each other down."""
+_PATIENCE_SECONDS = 0.2
+"""A large file that is written to again and again is looked at after this all the same: is it being written?"""
 
 
 class Settling:
@@ -202,13 +204,16 @@ class Settling:
     async def _large(self, path: RelPath, wait_seconds: float) -> None:
         """Look at a large file in a job of its own, not before one reading is enough: another would take as long."""
         generation = self._generation
+        waited = 0.0
         try:
-            for may_wait in (True, False):
+            while True:
                 await asyncio.sleep(wait_seconds)
                 if generation != self._generation:
                     return
+                waited += wait_seconds
                 # Asked when the reading begins: whatever gave reason to read it until then has been met by it.
                 ask = self.conclusions.ask(path)
+                may_wait = waited < _PATIENCE_SECONDS
                 look = partial(look_alone, self._site.ground.root, ask, self.is_reporting, may_wait=may_wait)
                 outcome = await self._site.threads.look_at_large(look)
                 if not isinstance(outcome, Large):
