@@ -423,6 +423,29 @@ async def test_captures_survive_a_restart(tmp_path):
         assert list(await ground.replica.fetch([ContentOfCapture(change.capture, change.found)])) == [b"one"]
 
 
+async def test_what_was_to_be_captured_when_the_lock_ended_is_not_told_after_what_was_applied_since(
+    tmp_path, monkeypatch
+):
+    async with local_ground(tmp_path) as ground:
+        before = await hold_a_file(ground)
+        replica = ground.replica
+        holds, captured, results = replica._settling.holds, replica._settling.holds.captured, []
+
+        async def overtaken(path, entry, *rest):
+            if not results:
+                await replica.unhold([path])
+                results.extend(await replica.apply([Step(Action(path, entry, a_file(b"given")), b"given")]))
+            return await captured(path, entry, *rest)
+
+        monkeypatch.setattr(holds, "captured", overtaken)
+        ground.write("a", b"edited")
+        told = [(await ground.until("a", File)).found]
+        told += [change.found for change in await ground.drain()]
+        assert [type(result) for result in results] == [Applied]
+        assert before != told[-1] == a_file(b"given")
+        assert ground.read("a") == b"given"
+
+
 async def test_what_is_not_seen_is_captured_at_once(tmp_path):
     async with local_ground(tmp_path, is_started=False) as ground:
         ground.write("a", b"present")

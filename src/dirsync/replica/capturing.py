@@ -84,13 +84,15 @@ class HeldStates:
 
     async def captured(
         self, path: RelPath, entry: Entry | None, content: bytes | None, file: Path | None, since: float
-    ) -> None:
-        """Record a state whose content, if it has one, is durable in `file`; then report it."""
+    ) -> bool:
+        """Record a state whose content, if it has one, is durable in `file`; then report it.
+
+        False where the name is not held any more by now: by now something else may have been applied to it, too.
+        """
         async with self._turn:
             if path not in self._last:
                 self.drop_file(file)
-                self._site.outbox.change(Change(path, entry, content), since)
-                return
+                return False
             if gift := self._gifts.untold(path):
                 await self._tell_given(gift)
             name = file.name if file is not None else None
@@ -100,6 +102,7 @@ class HeldStates:
             self._unreleased[row.id] = row
             self._size += held_size_of(entry)
             self._report(row, content, since)
+            return True
 
     def postpone(self, path: RelPath) -> None:
         """Take note that no room is left to capture this name's present state; it is captured when there is."""

@@ -200,10 +200,14 @@ class Conclusions:
         file = capture.file if capture is not None and isinstance(entry, File) else None
         content = found.content if isinstance(found, Settled) else None
         try:
-            await self.holds.captured(path, entry, content, file, item.since)
+            is_captured = await self.holds.captured(path, entry, content, file, item.since)
         except StateError as error:
             self._drop(capture)
             self._take_odd(path, Problem(str(error)), item)
+            return False
+        if not is_captured:
+            self._untold.add(path)  # what stands there then is told, also where the index says so already
+            self._pending.repeat(path)
             return False
         self._told(path)
         return True
