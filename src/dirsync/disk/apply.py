@@ -73,8 +73,7 @@ def apply_batch(
     consumed then; what was not used is there until the block ends. Ignored names that are all that is left in a
     directory that goes are kept as well, their names given to `note_names` before, and so is what somebody put in the
     way of an apply that had to be undone. `on_placed` is told at once of each file that stands at its path, durable or
-    not. Where the block fails, what was not used stays until the next start. Raises
-    RootLost, before anything was done.
+    not. Where the block fails, what was not used stays until the next start. Raises RootLost, before anything was done.
     """
     run = _Run(root, staging, kept, unlocking, is_ignored, note_names, prepared, on_placed)
     with ExitStack() as cleaning:

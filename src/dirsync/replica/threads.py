@@ -6,8 +6,7 @@ each other. What they return is handed to the event loop; they change nothing of
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
+from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -84,25 +83,12 @@ class Threads:
     async def _run(self, pool: ThreadPoolExecutor, call: Callable[[], T]) -> T:
         self._running += 1
         self._is_idle.clear()
-        awaited: asyncio.Future[T] = self._loop.create_future()
-        job = pool.submit(call)
         # The thread itself says when it is done: its awaiting task may have been cancelled long before.
-        job.add_done_callback(lambda job: self.tell(partial(self._ended, job, awaited)))
-        try:
-            return await awaited
-        except asyncio.CancelledError:
-            job.cancel()
-            raise
+        job = pool.submit(call)
+        job.add_done_callback(lambda _: self.tell(self._ended))
+        return await asyncio.wrap_future(job)
 
-    def _ended(self, job: Future[T], awaited: asyncio.Future[T]) -> None:
+    def _ended(self) -> None:
         self._running -= 1
         if self._running == 0:
             self._is_idle.set()
-        if awaited.done():
-            return
-        if job.cancelled():
-            awaited.cancel()
-        elif error := job.exception():
-            awaited.set_exception(error)
-        else:
-            awaited.set_result(job.result())
