@@ -112,7 +112,11 @@ class _Run:
     def run(self) -> Batch:
         """Do all of it."""
         failures = self._make_contents_durable()
-        outcomes = self._make_names_durable(self._step_all(failures))
+        try:
+            stepped = self._step_all(failures)
+        finally:
+            self._stepper.parents.close()
+        outcomes = self._make_names_durable(stepped)
         looks = {each.file: (each, self._second_look(each)) for each in self._stepper.kept}
         kept = [each if isinstance(look, Failed) else look for each, look in looks.values()]
         return Batch([_with_look(each, looks) for each in outcomes], kept, self._stepper.stuck)

@@ -175,9 +175,10 @@ class Root:
 
 
 class Parents:
-    """The directories of one batch of looks, or of steps before any is done, each walked to once and held open.
+    """The directories of one batch of looks or of steps, each walked to once and held open.
 
-    Not for changes: a directory may have been moved since, which a look learns from its own hint.
+    One may be moved meanwhile. Then a look learns so from its own hint, and what a step does in it comes out as if the
+    directory had been moved right after. Whoever removes a directory closes them before.
     """
 
     __slots__ = ("_fds", "_root")

@@ -21,7 +21,7 @@ from dirsync.disk.kept import Kept, KeptArea
 from dirsync.disk.metadata import dress_in_place, known_after, set_directory_mode
 from dirsync.disk.probe import lstat_at
 from dirsync.disk.removal import IsIgnored, NoteNames, remove_directory
-from dirsync.disk.root import Root, fingerprint_of
+from dirsync.disk.root import Parents, Root, fingerprint_of
 from dirsync.disk.staging import Staged, Staging
 from dirsync.disk.swap import Place, Swapped, Swapper, known_at
 from dirsync.disk.unlocking import Unlocking, is_closed
@@ -57,9 +57,10 @@ Outcome = Done | Refused | Failed
 
 
 class Stepper:
-    """Does single steps in one root. `is_synced`: what a step changes in place is made durable at once.
+    """Does the steps of one batch in one root. `is_synced`: what a step changes in place is made durable at once.
 
-    `kept` lists everything that was set aside, whatever became of the step; `stuck` is that of the swapper.
+    `kept` lists everything that was set aside, whatever became of the step; `stuck` is that of the swapper. Files are
+    reached by the directories of `parents`, for the caller to close.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class Stepper:
         is_synced: bool,
     ) -> None:
         self._root = root
+        self.parents = Parents(root)
         self._unlocking = unlocking
         self._staging = staging
         self._swapper = Swapper(staging, kept)
@@ -95,16 +97,15 @@ class Stepper:
             return self._rename(prepared, action.renamed_from)
         if isinstance(action.expected, Directory):
             return self._from_directory(prepared, action.expected)
-        with ExitStack() as stack:
-            try:
-                place = stack.enter_context(self._root.parent_of(action.path))
-            except OSError as error:
-                if error.errno not in _ABSENT or (action.expected is None and action.intended is not None):
-                    raise
-                return Done(None, None, None) if action.expected is None else Refused(None)
-            if action.expected is None:
-                return self._from_nothing(prepared, place)
-            return self._from_file(prepared, action.expected, place)
+        try:
+            place = self.parents.place_of(action.path)
+        except OSError as error:
+            if error.errno not in _ABSENT or (action.expected is None and action.intended is not None):
+                raise
+            return Done(None, None, None) if action.expected is None else Refused(None)
+        if action.expected is None:
+            return self._from_nothing(prepared, place)
+        return self._from_file(prepared, action.expected, place)
 
     def _from_nothing(self, prepared: Prepared, place: Place) -> Outcome:
         if prepared.action.intended is None:
@@ -131,6 +132,7 @@ class Stepper:
         action = prepared.action
         if isinstance(action.intended, Directory):
             return self._set_mode(prepared, expected, action.intended)
+        self.parents.close()  # of this one, and of what is below it, nothing is held open any more
         try:
             failed = remove_directory(
                 *(self._root, self._swapper, action.path, expected, prepared.known),

@@ -203,17 +203,20 @@ class Watcher:
         """Add what watchfiles saw to `hints`; return the directories that appeared."""
         added = set()
         told, self._told = self._told, set()
+        if not self._inotify.is_alive or self._inotify.has_gaps:
+            told = set()
         for change, text in seen:
             if text.startswith(self._marks + os.sep):
                 if not self._inotify.is_alive:
                     hints.marks.add(os.fsencode(text[len(self._marks) + 1 :]))
                 continue
             path = _relative(text, self._directory)
-            hints.paths.add(path)
-            if change == 1 and path and is_directory(text):
+            is_news = path not in told
+            if is_news:
+                hints.paths.add(path)
+            # A new directory that inotify told of is watched and walked already; only links are followed again.
+            if change == 1 and path and (is_news or self._has_links) and is_directory(text):
                 added.add(path)
-        if self._inotify.is_alive and not self._inotify.has_gaps:
-            hints.paths -= told
         hints.trees |= added
         return added if self._has_links or not self._inotify.is_alive else set()
 
