@@ -16,6 +16,7 @@ from dirsync.disk.apply import Done
 from dirsync.disk.kept import Kept, entry_at, path_hash
 from dirsync.disk.probe import lstat_at
 from dirsync.disk.reading import SparseWriter, digest_of, read_whole
+from dirsync.disk.root import fingerprint_of
 from dirsync.disk.staging import Staged, Staging
 from dirsync.errors import DiskError
 from tests.disk.bench import Bench, file_entry
@@ -29,7 +30,7 @@ def _content(staged: Staged | None) -> bytes:
     fd = os.open(staged.name, os.O_RDONLY, dir_fd=staged.directory)
     try:
         status = os.fstat(fd)
-        assert (status.st_dev, status.st_ino) == (staged.device, staged.inode)
+        assert status.st_ino == staged.inode
         assert status.st_mode & 0o777 == 0o600
         return os.read(fd, 1 << 24)
     finally:
@@ -431,3 +432,23 @@ def test_what_is_at_hand_has_its_time_and_bits_when_it_is_staged(bench: Bench) -
     assert staged.is_dressed
     status = lstat_at(staged.directory, staged.name)
     assert (status.st_mtime_ns, stat.S_IMODE(status.st_mode)) == (10**18 + 1, 0o640)
+    assert staged.lasting_stat == fingerprint_of(status)
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o666, 0o200, 0o000, 0o644])
+def test_what_is_staged_has_bits_that_new_files_do_not_get(bench: Bench, mode: int) -> None:
+    intended = File(digest_of(b"new"), 3, 10**18 + 1, mode)
+    before = os.umask(0o077)
+    try:
+        staged = bench.staging.write(F, intended.digest, b"new", intended)
+    finally:
+        os.umask(before)
+    assert staged is not None
+    assert staged.lasting_stat == fingerprint_of(lstat_at(staged.directory, staged.name))
+    assert stat.S_IMODE(staged.stat.mode) == mode
+
+
+def test_what_gets_its_time_and_bits_later_has_no_lasting_stat(bench: Bench) -> None:
+    staged = bench.staging.write(F, digest_of(b"new"), b"new")
+    assert staged is not None
+    assert staged.lasting_stat is None

@@ -109,15 +109,18 @@ class Still:
 
     __slots__ = ("_has_lease", "fd", "fingerprint", "has_writer", "names", "way")
 
-    def __init__(self, directory: int, name: bytes) -> None:
+    def __init__(self, directory: int, name: bytes, known: Fingerprint | None) -> None:
         self.fd, self.way = _opened_still(directory, name)
         try:
             has_lease = None if self.fd is None else take_read_lease(self.fd)
-            status = lstat_at(directory, name) if self.fd is None else os.fstat(self.fd)
+            if known is None:
+                status = lstat_at(directory, name) if self.fd is None else os.fstat(self.fd)
+                self.fingerprint, self.names = fingerprint_of(status), status.st_nlink
+            else:
+                self.fingerprint, self.names = known, 1
         except OSError:
             self.close()
             raise
-        self.fingerprint, self.names = fingerprint_of(status), status.st_nlink
         self._has_lease, self.has_writer = has_lease is True, has_lease is False
 
     def is_proven(self) -> bool:
@@ -137,12 +140,13 @@ class Still:
 
 
 @contextmanager
-def held_still(directory: int, name: bytes) -> Iterator[Still]:
+def held_still(directory: int, name: bytes, known: Fingerprint | None = None) -> Iterator[Still]:
     """Keep programs from writing to a file in place until the block ends; they wait as long. Raises OSError.
 
-    So only for a few system calls. A program that had it open before is not kept out: then nothing is proven.
+    So only for a few system calls. A program that had it open before is not kept out: then nothing is proven. `known`
+    is the stat of a file of our own, with this one name, that nobody else could reach since.
     """
-    still = Still(directory, name)
+    still = Still(directory, name, known)
     try:
         yield still
     finally:

@@ -56,10 +56,15 @@ def dress(
         os.close(fd)
 
 
-def dress_open(fd: int, intended: File) -> None:
-    """Give an open file its time and bits. Raises OSError."""
-    os.fchmod(fd, intended.mode & PERMISSION_BITS)
+def dress_open(fd: int, intended: File) -> Fingerprint:
+    """Give an open file its time and bits; return its stat. Raises OSError."""
+    bits = intended.mode & PERMISSION_BITS
     os.utime(fd, ns=(intended.mtime_ns, intended.mtime_ns))
+    present = fingerprint_of(os.fstat(fd))
+    if stat.S_IMODE(present.mode) != bits:
+        os.fchmod(fd, bits)
+        present = fingerprint_of(os.fstat(fd))
+    return present
 
 
 def owner_at(directory: int, name: bytes) -> tuple[int, int] | None:

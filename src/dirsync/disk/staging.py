@@ -15,7 +15,8 @@ from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
-from dirsync.core.entry import Digest, File
+from dirsync.core.entry import PERMISSION_BITS, Digest, File
+from dirsync.core.fingerprint import Fingerprint
 from dirsync.core.paths import RelPath
 from dirsync.disk.kept import copy_content, path_hash
 from dirsync.disk.leftovers import OURS, Stray, is_received, is_untouched, judge, remove
@@ -24,7 +25,7 @@ from dirsync.disk.probe import O_READ, lstat_at
 from dirsync.disk.reading import READ_BYTES, SparseWriter, digest_of
 from dirsync.disk.reasons import reason_of
 from dirsync.disk.receiving import Receiving, received_name
-from dirsync.disk.root import Root
+from dirsync.disk.root import Root, fingerprint_of
 from dirsync.disk.staging_area import StagingArea
 from dirsync.disk.syscalls import O_BINARY
 from dirsync.errors import DiskError
@@ -37,14 +38,26 @@ transfers under way at a time, so that none of those is dropped."""
 
 
 class Staged(NamedTuple):
-    """Something that waits in the staging area for its path, with the device and inode it will have there."""
+    """Something that waits in the staging area for its path, with the stat that it had when it was staged.
+
+    `is_dressed`: with the time and bits that are intended.
+    """
 
     directory: int
     name: bytes
     digest: Digest
-    device: int
-    inode: int
-    is_dressed: bool = False  # with the time and bits that are intended
+    stat: Fingerprint
+    is_dressed: bool = False
+
+    @property
+    def inode(self) -> int:
+        """Which it will have at its path, too."""
+        return self.stat.inode
+
+    @property
+    def lasting_stat(self) -> Fingerprint | None:
+        """The stat it keeps until somebody else can reach it; None where its time and bits are still to come."""
+        return self.stat if self.is_dressed else None
 
     @property
     def swap_name(self) -> bytes:
@@ -79,16 +92,17 @@ class Staging:
         if digest_of(content) != digest:
             return None
         with self._new(path, digest) as (directory, name):
-            fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | O_BINARY, 0o600, dir_fd=directory)
+            # Nobody but us can reach it here: with its bits from the start it mostly needs no others.
+            bits = 0o600 if intended is None else intended.mode & PERMISSION_BITS
+            fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | O_BINARY, bits, dir_fd=directory)
             try:
                 sink = SparseWriter(fd)
                 sink.write(content)
                 sink.finish()
-                if intended is not None:
-                    dress_open(fd, intended)
+                present = fingerprint_of(os.fstat(fd)) if intended is None else dress_open(fd, intended)
             finally:
                 os.close(fd)
-            return self._staged(directory, name, digest, is_dressed=intended is not None)
+            return Staged(directory, name, digest, present, is_dressed=intended is not None)
 
     def copy(self, path: RelPath, file: File, source: int) -> Staged | None:
         """Stage a copy of the open file `source`; None where what was written is not `file`'s content."""
@@ -241,9 +255,8 @@ class Staging:
         return b"%s-%s-%08x" % (path_hash(path), digest.hex().encode(), next(self._numbers))
 
     @staticmethod
-    def _staged(directory: int, name: bytes, digest: Digest, *, is_dressed: bool = False) -> Staged:
-        status = lstat_at(directory, name)
-        return Staged(directory, name, digest, status.st_dev, status.st_ino, is_dressed)
+    def _staged(directory: int, name: bytes, digest: Digest) -> Staged:
+        return Staged(directory, name, digest, fingerprint_of(lstat_at(directory, name)))
 
     def _copied_from_staged(self, directory: int, name: bytes, digest: Digest) -> bool:
         with self._lock:

@@ -54,7 +54,7 @@ class Swapper:
 
     def place(self, place: Place, staged: Staged, intended: Entry) -> Swapped | Refused:
         """Put what was staged where nothing stands."""
-        with held_still(staged.directory, staged.name) as still:
+        with held_still(staged.directory, staged.name, staged.lasting_stat) as still:
             # A power cut may bring it back, with what somebody has written to it at its place.
             aside = (staged.directory, self._staging.expose(staged))
             try:
@@ -84,7 +84,7 @@ class Swapper:
         if isinstance(seen, Refused | Failed):
             return seen
         with ExitStack() as undo:
-            with held_still(staged.directory, staged.name) as still:
+            with held_still(staged.directory, staged.name, staged.lasting_stat) as still:
                 ours = still.fingerprint
                 aside = (staged.directory, self._staging.expose(staged))
                 try:

@@ -10,15 +10,15 @@ from contextlib import aclosing
 from functools import partial
 from typing import assert_never
 
-from blake3 import blake3
-
 from dirsync.core.chunks import CHUNKS_MAX, ContentBytes, Manifest, Piece, Span, size_of_piece
 from dirsync.core.entry import Digest, File
 from dirsync.core.paths import display
 from dirsync.core.reports import ContentAt, ContentOfCapture, ContentOfVersion, ContentRef
 from dirsync.disk.probe import O_READ
+from dirsync.disk.reading import read_whole
 from dirsync.disk.receiving import Receiving
-from dirsync.disk.root import fingerprint_of
+from dirsync.disk.root import Parents, fingerprint_of
+from dirsync.disk.syscalls import give_back
 from dirsync.errors import DiskError, Refusal
 from dirsync.limits import CHUNK_BYTES, INLINE_BYTES_MAX
 from dirsync.replica.capturing import HeldStates
@@ -49,7 +49,11 @@ class Contents:
         files = [await self._kept_file(ref) for ref in refs]
 
         def read_all() -> list[bytes | None]:
-            return [self._read_small(ref, file) for ref, file in zip(refs, files, strict=True)]
+            parents = Parents(self._site.ground.root)
+            try:
+                return [self._read_small(parents, ref, file) for ref, file in zip(refs, files, strict=True)]
+            finally:
+                parents.close()
 
         return await self._site.threads.bulk(read_all)
 
@@ -198,52 +202,65 @@ class Contents:
     # In worker threads
 
     def _open(self, ref: ContentRef, kept_file: str) -> Source:
-        """Open a content. Raises Refusal where it is not there any more."""
+        """Open a content that is read in parts. Raises Refusal where it is not there any more."""
+        known = self._site.index.get(ref.path) if isinstance(ref, ContentAt) else None
+        parents = Parents(self._site.ground.root)
+        try:
+            fd = self._opened(parents, ref, kept_file)
+        finally:
+            parents.close()
+        present = fingerprint_of(os.fstat(fd))
+        if not isinstance(ref, ContentAt):
+            return Source(fd, present)
+        if known is not None and present.inode == known.fingerprint.inode:
+            if present.size > known.fingerprint.size == ref.entry.size:
+                return Source(fd, None)
+            if (present.size, present.mtime_ns) == (ref.entry.size, known.fingerprint.mtime_ns):
+                return Source(fd, present)
+        os.close(fd)
+        raise _another_content(ref)
+
+    def _opened(self, parents: Parents, ref: ContentRef, kept_file: str) -> int:
+        """Open what should hold a content. Raises Refusal where it is not there any more."""
         try:
             match ref:
                 case ContentAt():
-                    return self._open_at(ref)
+                    known = self._site.index.get(ref.path)
+                    if known is None or not isinstance(known.entry, File) or known.entry.digest != ref.entry.digest:
+                        raise _another_content(ref)
+                    directory, name = parents.place_of(ref.path)
+                    return os.open(name, O_READ, dir_fd=directory)
                 case ContentOfCapture():
                     file = self._holds.content_file(ref.capture)
                     if file is None:
                         raise Refusal(f"update {ref.capture} was released")
-                    fd = os.open(file, O_READ)
+                    return os.open(file, O_READ)
                 case ContentOfVersion():
-                    fd = self._site.kept.open(kept_file)
+                    return self._site.kept.open(kept_file)
                 case _:
                     assert_never(ref)
         except (OSError, DiskError) as error:
             raise Refusal(f"it cannot be read any more: {error}") from error
-        return Source(fd, fingerprint_of(os.fstat(fd)))
 
-    def _open_at(self, ref: ContentAt) -> Source:
-        known = self._site.index.get(ref.path)
-        if known is None or not isinstance(known.entry, File) or known.entry.digest != ref.entry.digest:
-            raise Refusal(f"{display(ref.path)} holds another content now")
-        with self._site.ground.root.parent_of(ref.path) as (directory, name):
-            fd = os.open(name, O_READ, dir_fd=directory)
-        present, expected = fingerprint_of(os.fstat(fd)), known.fingerprint
-        if present.inode == expected.inode and present.size > expected.size == ref.entry.size:
-            return Source(fd, None)
-        if (present.inode, present.size, present.mtime_ns) != (expected.inode, ref.entry.size, expected.mtime_ns):
-            os.close(fd)
-            raise Refusal(f"{display(ref.path)} holds another content now")
-        return Source(fd, present)
-
-    def _read_small(self, ref: ContentRef, kept_file: str) -> bytes | None:
+    def _read_small(self, parents: Parents, ref: ContentRef, kept_file: str) -> bytes | None:
+        """Read a content in one go: whether it is the right one is told by its digest, not by the file's stat."""
         if ref.entry.size > INLINE_BYTES_MAX:
             return None
         try:
-            source = self._open(ref, kept_file)
+            fd = self._opened(parents, ref, kept_file)
         except Refusal:
             return None
         try:
-            content = b"".join(source.read(0, ref.entry.size))
-        except Refusal:
+            reading = read_whole(fd, ref.entry.size, INLINE_BYTES_MAX)
+        except OSError:
             return None
         finally:
-            source.close()
-        return content if blake3(content).digest() == ref.entry.digest else None
+            give_back(fd)
+        return reading.content if reading.digest == ref.entry.digest else None
+
+
+def _another_content(ref: ContentAt) -> Refusal:
+    return Refusal(f"{display(ref.path)} holds another content now")
 
 
 def _write(receiving: Receiving, pieces: Sequence[Piece], spans: Spans | None) -> None:
