@@ -374,7 +374,7 @@ def test_a_late_write_through_an_old_descriptor_is_seen_in_what_was_kept(
     known = bench.make("f")
     with bench.at("f").open("ab", buffering=0) as writer:
         real = bench.kept.sync
-        monkeypatch.setattr(type(bench.kept), "sync", lambda _: (writer.write(b"+late"), real())[1])
+        monkeypatch.setattr(type(bench.kept), "sync", lambda _, kept: (writer.write(b"+late"), real(kept))[1])
         done = bench.apply_one(bench.prepare("f", known, NEW, b"new"))
     assert isinstance(done, Done)
     assert done.kept is not None

@@ -12,13 +12,17 @@ from tests.disk.bench import Bench, failing_at_first, file_entry
 F = RelPath(b"f")
 
 
-def _keep(bench: Bench, content: bytes = b"old") -> str:
+def _kept(bench: Bench, content: bytes = b"old") -> Kept:
     known = bench.make("f", content)
     kept: list[Kept] = []
     made = bench.kept.keep(bench.root.fd, b"f", F, known.entry, kept)
     assert kept == [made]
     assert made.entry == known.entry
-    return made.file
+    return made
+
+
+def _keep(bench: Bench, content: bytes = b"old") -> str:
+    return _kept(bench, content).file
 
 
 def test_a_kept_file_is_read_and_removed(bench: Bench) -> None:
@@ -69,21 +73,36 @@ def test_a_link_that_cannot_be_kept_durably_leaves_nothing(far_bench: Bench, mon
 def test_a_content_that_cannot_be_synced_leaves_the_others_and_the_names_durable(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    broken = {_keep(bench, b"one"), _keep(bench, b"two")}.pop()
-    kept = {path.stat().st_ino: path.name for path in (bench.state / "versions").iterdir()}
+    broken, whole = _kept(bench, b"one"), _kept(bench, b"two")
+    synced = _synced(bench, monkeypatch, broken.file)
+    with pytest.raises(OSError, match="Input/output"):
+        bench.kept.sync([broken, whole])
+    assert synced == [broken.file, whole.file, "the directory"]
+
+
+def test_nobody_elses_sync_takes_the_error_of_a_content_away(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken, whole = _kept(bench, b"one"), _kept(bench, b"two")
+    synced = _synced(bench, monkeypatch, broken.file)
+    bench.kept.sync([])
+    bench.kept.sync([whole])
+    assert synced == ["the directory", whole.file, "the directory"]
+    with pytest.raises(OSError, match="Input/output"):
+        bench.kept.sync([broken])
+
+
+def _synced(bench: Bench, monkeypatch: pytest.MonkeyPatch, broken: str) -> list[str]:
+    """Have the syncs of one kept file fail; return the list in which all syncs will be."""
+    files = {path.stat().st_ino: path.name for path in (bench.state / "versions").iterdir()}
     synced: list[str] = []
 
     def fsync(fd: int) -> None:
-        name = kept.get(os.fstat(fd).st_ino, "the directory")
+        name = files.get(os.fstat(fd).st_ino, "the directory")
         synced.append(name)
         if name == broken:
             raise OSError(5, "Input/output error")
 
     monkeypatch.setattr(os, "fsync", fsync)
-    with pytest.raises(OSError, match="Input/output"):
-        bench.kept.sync()
-    assert sorted(synced) == sorted([*kept.values(), "the directory"])
-    assert synced[-1] == "the directory"
+    return synced
 
 
 def test_a_copy_that_differs_says_what_it_is(far_bench: Bench) -> None:

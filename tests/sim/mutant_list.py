@@ -85,15 +85,15 @@ MUTANTS = (
     Mutant(
         "kept versions not synced",
         "dirsync.disk.apply",
-        "                if self._stepper.kept:\n                    self._kept.sync()\n                errors",
-        "                errors",
+        "                    self._kept.sync(self._stepper.kept)\n",
+        "                    pass\n",
         needs=_has_power_cuts,
     ),
     Mutant(
         "kept content not synced",
         "dirsync.disk.kept",
-        "            self._sync_content(self._moved.pop())\n",
-        "            self._moved.pop()\n",
+        "                self._sync_content(os.fsencode(file))\n",
+        "                pass\n",
         needs=_has_power_cuts,
     ),
     Mutant(

@@ -210,14 +210,14 @@ class _Run:
         try:
             if self._is_synced_singly:
                 if self._stepper.kept:
-                    self._kept.sync()
+                    self._kept.sync(self._stepper.kept)
                 errors = sync_directories(self._root, set().union(*map(_touched, self._prepared)))
                 if self._stepper.kept:
                     self._staging.sync()
             else:
                 sync_file_system(self._root.fd)
                 if self._stepper.kept:
-                    self._kept.sync(is_content_durable=True)
+                    self._kept.sync(self._stepper.kept, is_content_durable=True)
         except OSError as error:
             common = error
         return [

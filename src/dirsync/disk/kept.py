@@ -9,7 +9,7 @@ import os
 import secrets
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -56,7 +56,7 @@ class KeptArea:
         with _mapped("the kept versions cannot be reached"):
             self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._fd = os.open(self._path, os.O_RDONLY)
-        self._moved: list[bytes] = []  # files that others wrote, and perhaps never synced
+        self._moved: set[str] = set()  # files that others wrote, and perhaps never synced
 
     def open(self, file: str) -> int:
         """Return a descriptor to read a kept file from. Raises DiskError where it is not there."""
@@ -104,7 +104,7 @@ class KeptArea:
         new = replace(new, entry=self._copied(directory, name, target, entry))
         kept.append(new)
         try:
-            self.sync()  # the original may go durably before anything else is synced
+            self.sync([])  # the original may go durably before anything else is synced
             os.unlink(name, dir_fd=directory)
         except OSError:
             with suppress(OSError):  # it stays, and is listed as long as it does
@@ -200,18 +200,19 @@ class KeptArea:
                 raise DiskError(f"the kept version {file} cannot be read: {reason_of(error)}") from error
         return result
 
-    def sync(self, *, is_content_durable: bool = False) -> None:
-        """Make what was kept durable, contents and names. Raises OSError.
+    def sync(self, kept: Iterable[Kept], *, is_content_durable: bool = False) -> None:
+        """Make these durable, and the names of all. Raises OSError.
 
-        `is_content_durable`: the file system from which it was moved has been synced since; it is the one of this area.
-        A content whose sync failed keeps neither the others nor the names from becoming durable.
+        `is_content_durable`: the file system from which they were moved has been synced since; it is the one of this
+        area. A content whose sync failed keeps neither the others nor the names from becoming durable.
         """
-        if is_content_durable:
-            self._moved.clear()
         first: OSError | None = None
-        while self._moved:
+        for file in [each.file for each in kept if each.file in self._moved]:
+            self._moved.discard(file)
+            if is_content_durable:
+                continue
             try:
-                self._sync_content(self._moved.pop())
+                self._sync_content(os.fsencode(file))
             except OSError as error:
                 first = first or error
         sync_directory(self._fd)
@@ -249,7 +250,7 @@ class KeptArea:
                 raise
             return False
         if is_file:
-            self._moved.append(target)
+            self._moved.add(os.fsdecode(target))
         return True
 
     def _copied(self, directory: int, name: bytes, target: bytes, entry: Entry) -> Entry:

@@ -97,7 +97,7 @@ class Versions:
             if stray is not None:
                 self._keep(stray, path, self._unrecorded)
             del self._stuck[name]
-        self._sync()
+        self._sync(self._unrecorded)
 
     def _record(self, kept: Sequence[Kept]) -> dict[str, str]:
         found = {each.file: each for each in (*self._unrecorded, *kept)}
@@ -237,7 +237,7 @@ class Versions:
         for stray in ground.staging.recover(path_of):
             if stray.path is not None:
                 self._keep(stray, stray.path, strays)
-        self._sync()
+        self._sync(strays)
         self._stuck.clear()
         with self._site.database.transaction() as connection:
             recorded = version_rows.files(connection).union(version_rows.discarded(connection))
@@ -297,7 +297,7 @@ class Versions:
                 removed.append(file)
         try:
             # Durable before it is forgotten: a file that comes back without a row would be taken for a version.
-            self._site.kept.sync()
+            self._site.kept.sync([])
         except OSError:
             return
         with self._site.database.transaction() as connection:
@@ -309,9 +309,9 @@ class Versions:
         except OSError as error:
             raise DiskError(f"what was left in the staging area cannot be kept: {reason_of(error)}") from error
 
-    def _sync(self) -> None:
+    def _sync(self, kept: Sequence[Kept]) -> None:
         try:
-            self._site.kept.sync()
+            self._site.kept.sync(kept)
         except OSError as error:
             raise DiskError(f"the kept versions cannot be made durable: {reason_of(error)}") from error
 
