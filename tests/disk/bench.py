@@ -12,6 +12,7 @@ from dirsync.core.fingerprint import Known
 from dirsync.core.paths import RelPath
 from dirsync.core.plan import Action
 from dirsync.disk.apply import Batch, Outcome, Prepared, apply_batch
+from dirsync.disk.durability import BatchSync
 from dirsync.disk.kept import KeptArea, path_hash
 from dirsync.disk.probe import Settled, probe
 from dirsync.disk.reading import digest_of
@@ -106,7 +107,10 @@ class Bench:
         note_names: Callable[[Sequence[RelPath]], None] = lambda _: None,
     ) -> Batch:
         parts = (self.root, self.staging, self.kept, self.unlocking)
-        with apply_batch(*parts, prepared, is_ignored, note_names) as batch:
+        with (
+            BatchSync(self.root, len(prepared), is_receiving=self.staging.is_receiving) as sync,
+            apply_batch(*parts, prepared, sync, is_ignored, note_names) as batch,
+        ):
             return batch
 
     def apply_one(self, prepared: Prepared) -> Outcome:

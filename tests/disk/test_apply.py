@@ -688,7 +688,7 @@ def test_an_unsynced_content_is_not_used(bench: Bench, monkeypatch: pytest.Monke
     monkeypatch.setattr(os, "fsync", refuse)
     assert bench.apply_one(prepared) == Failed("the disk reported an input/output error")
     assert bench.at("f").read_bytes() == b"old"
-    monkeypatch.setattr("dirsync.disk.apply.sync_file_system", refuse)
+    monkeypatch.setattr("dirsync.disk.durability.sync_file_system", refuse)
     batch = [bench.prepare(f"n{number}", None, NEW, b"new") for number in range(20)]
     assert set(bench.apply(*batch)) == {Failed("the disk reported an input/output error")}
     assert os.listdir(bench.directory) == ["f"]

@@ -3,6 +3,8 @@
 import asyncio
 import errno
 import os
+import threading
+from collections import Counter
 
 import pytest
 from blake3 import blake3
@@ -25,7 +27,7 @@ from dirsync.core.reports import (
     now_standing,
 )
 from dirsync.core.versions import Why
-from dirsync.disk import apply, swap
+from dirsync.disk import apply, durability, swap
 from dirsync.disk.hints import Hints
 from dirsync.disk.staging import Staging
 from dirsync.errors import Refusal, RootLost, StateError
@@ -587,3 +589,30 @@ async def test_what_one_name_is_given_its_hard_link_is_not(tmp_path):
             assert ground.read(name) == b"one"
         after = os.stat(ground.path("held"))
         assert (after.st_ino, after.st_mtime_ns, after.st_mode) == (before.st_ino, before.st_mtime_ns, before.st_mode)
+
+
+async def test_while_one_batch_waits_for_the_disk_another_is_applied(tmp_path, monkeypatch):
+    is_waiting, may_go_on = threading.Event(), threading.Event()
+    real, descriptors = durability.sync_file_system, []
+
+    def sync(fd):
+        descriptors.append(fd)
+        if not is_waiting.is_set():
+            is_waiting.set()
+            may_go_on.wait()
+        real(fd)
+
+    monkeypatch.setattr(durability, "sync_file_system", sync)
+    one, two = ([add(f"{batch}{number}", b"new") for number in range(20)] for batch in "ab")
+    async with local_ground(tmp_path) as ground:
+        first = asyncio.create_task(ground.replica.apply(one))
+        try:
+            await asyncio.to_thread(is_waiting.wait)
+            assert all(isinstance(result, Applied) for result in await ground.replica.apply(two))
+            assert not any(name.startswith(b"a") for name in ground.names())
+        finally:
+            may_go_on.set()
+        assert all(isinstance(result, Applied) for result in await first)
+        assert len(ground.names()) == 40
+    # The kernel tells a descriptor once of what could not be written: each batch has one of its own.
+    assert sorted(Counter(descriptors).values()) == [2, 2]

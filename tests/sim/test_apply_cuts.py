@@ -17,6 +17,7 @@ from dirsync.core.paths import RelPath
 from dirsync.core.plan import Action
 from dirsync.disk import spool  # noqa: F401 - every module of the disk level is to be patched
 from dirsync.disk.apply import Done, Prepared, apply_batch
+from dirsync.disk.durability import BatchSync
 from dirsync.disk.kept import KeptArea, entry_at
 from dirsync.disk.probe import Settled, probe
 from dirsync.disk.reading import digest_of
@@ -163,8 +164,9 @@ class Run:
         known = {path: self._known(root, path) for path in self._scenario.stands}
         self._disk.before_call = self._before_call
         try:
+            sync = BatchSync(root, len(self._scenario.steps), is_receiving=False)
             prepared = [*self._steps(staging, known), *self._moves(known)]
-            with apply_batch(root, staging, kept, Unlocking(root, self._state()), prepared) as batch:
+            with sync, apply_batch(root, staging, kept, Unlocking(root, self._state()), prepared, sync) as batch:
                 self.outcomes = batch.outcomes
         except (Killed, DirsyncError):
             pass

@@ -5,7 +5,7 @@ and removal; which side wins is not known here.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 
 from dirsync.core.entry import Directory, File, Symlink
@@ -13,7 +13,7 @@ from dirsync.core.fingerprint import Known
 from dirsync.core.paths import RelPath, parent
 from dirsync.core.plan import Action
 from dirsync.core.reports import Failed, Refused
-from dirsync.disk.durability import SINGLE_SYNCS_MAX, sync_directories
+from dirsync.disk.durability import BatchSync, sync_directories
 from dirsync.disk.kept import Kept, KeptArea
 from dirsync.disk.metadata import dress, owner_at
 from dirsync.disk.reasons import reason_of
@@ -21,7 +21,6 @@ from dirsync.disk.removal import IsIgnored, NoteNames
 from dirsync.disk.root import Root
 from dirsync.disk.staging import Staged, Staging
 from dirsync.disk.steps import Done, Outcome, Prepared, Stepper
-from dirsync.disk.syscalls import has_sync_file_system, sync_file_system
 from dirsync.disk.unlocking import Unlocking
 from dirsync.errors import DiskError
 
@@ -63,6 +62,7 @@ def apply_batch(
     kept: KeptArea,
     unlocking: Unlocking,
     prepared: Sequence[Prepared],
+    sync: BatchSync,
     is_ignored: IsIgnored = _nothing_ignored,
     note_names: NoteNames = _nothing_noted,
     on_placed: OnPlaced = _nobody_told,
@@ -73,9 +73,11 @@ def apply_batch(
     consumed then; what was not used is there until the block ends. Ignored names that are all that is left in a
     directory that goes are kept as well, their names given to `note_names` before, and so is what somebody put in the
     way of an apply that had to be undone. `on_placed` is told at once of each file that stands at its path, durable or
-    not. Where the block fails, what was not used stays until the next start. Raises RootLost, before anything was done.
+    not. Where the block fails, what was not used stays until the next start. `sync` was made before anything of the
+    batch was staged. While one thread waits for the disk another may apply what touches other paths. Raises RootLost,
+    before anything was done.
     """
-    run = _Run(root, staging, kept, unlocking, is_ignored, note_names, prepared, on_placed)
+    run = _Run(root, staging, kept, unlocking, is_ignored, note_names, prepared, sync, on_placed)
     with ExitStack() as cleaning:
         cleaning.callback(run.clean)
         root.verify()
@@ -95,6 +97,7 @@ class _Run:
         is_ignored: IsIgnored,
         note_names: NoteNames,
         prepared: Sequence[Prepared],
+        sync: BatchSync,
         on_placed: OnPlaced,
     ) -> None:
         self._on_placed = on_placed
@@ -103,19 +106,14 @@ class _Run:
         self._kept = kept
         self._unlocking = unlocking
         self._prepared = prepared
-        is_few = len(prepared) <= SINGLE_SYNCS_MAX
-        self._is_synced_singly = is_few or staging.is_receiving or not has_sync_file_system()
-        self._stepper = Stepper(
-            root, staging, kept, is_ignored, note_names, unlocking, is_synced=self._is_synced_singly
-        )
+        self._sync = sync
+        self._stepper = Stepper(root, staging, kept, is_ignored, note_names, unlocking, is_synced=not sync.is_whole)
 
     def run(self) -> Batch:
         """Do all of it."""
         failures = self._make_contents_durable()
-        try:
+        with self._root.turn, closing(self._stepper.parents):
             stepped = self._step_all(failures)
-        finally:
-            self._stepper.parents.close()
         outcomes = self._make_names_durable(stepped)
         looks = {each.file: (each, self._second_look(each)) for each in self._stepper.kept}
         kept = [each if isinstance(look, Failed) else look for each, look in looks.values()]
@@ -160,9 +158,9 @@ class _Run:
                 failures[index] = Failed(reason_of(error))
             else:
                 dressed.append(index)
-        if dressed and not self._is_synced_singly:
+        if dressed and self._sync.is_whole:
             try:
-                sync_file_system(self._root.fd)
+                self._sync.sync()
             except OSError as error:
                 # Which content is affected is not known, and trying again would report success: trust none.
                 failures.update(dict.fromkeys(dressed, Failed(reason_of(error))))
@@ -170,8 +168,9 @@ class _Run:
 
     def _dress(self, prepared: Prepared, staged: Staged, intended: File | Symlink) -> None:
         owner = self._owner_of(prepared)
-        if owner is not None or self._is_synced_singly or not staged.is_dressed:
-            dress(staged.directory, staged.name, intended, owner, is_synced=self._is_synced_singly)
+        is_synced = not self._sync.is_whole
+        if owner is not None or is_synced or not staged.is_dressed:
+            dress(staged.directory, staged.name, intended, owner, is_synced=is_synced)
 
     def _owner_of(self, prepared: Prepared) -> tuple[int, int] | None:
         if not isinstance(prepared.action.expected, File):
@@ -208,16 +207,16 @@ class _Run:
         errors: dict[RelPath, OSError] = {}
         common: OSError | None = None
         try:
-            if self._is_synced_singly:
+            if self._sync.is_whole:
+                self._sync.sync()
+                if self._stepper.kept:
+                    self._kept.sync(self._stepper.kept, is_content_durable=True)
+            else:
                 if self._stepper.kept:
                     self._kept.sync(self._stepper.kept)
                 errors = sync_directories(self._root, set().union(*map(_touched, self._prepared)))
                 if self._stepper.kept:
                     self._staging.sync()
-            else:
-                sync_file_system(self._root.fd)
-                if self._stepper.kept:
-                    self._kept.sync(self._stepper.kept, is_content_durable=True)
         except OSError as error:
             common = error
         return [

@@ -7,6 +7,7 @@ or change what stands at a path.
 import errno
 import os
 import stat
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -46,9 +47,11 @@ class Root:
 
     `mounts` are directories on which other file systems were seen: below one whose file system is gone nothing can be
     reached (ENODEV), so its files do not count as deleted. A directory that is removed is no such place any more.
+    `turn` is for whoever makes many small calls that change something: two threads that do so at a time cost each other
+    more than they gain.
     """
 
-    __slots__ = ("_given", "fd", "identity", "mounts", "path")
+    __slots__ = ("_given", "fd", "identity", "mounts", "path", "turn")
 
     def __init__(self, path: str, fd: int, identity: RootIdentity, given: str = "") -> None:
         self.path = path
@@ -56,6 +59,7 @@ class Root:
         self.fd = fd
         self.identity = identity
         self.mounts: frozenset[RelPath] = frozenset()
+        self.turn = threading.Lock()
 
     @classmethod
     def open(cls, path: str) -> "Root":

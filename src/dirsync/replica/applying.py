@@ -16,6 +16,7 @@ from dirsync.core.paths import RelPath
 from dirsync.core.plan import Action
 from dirsync.core.reports import Applied, Failed, Missing, Refused, Result, Step
 from dirsync.disk.apply import NOT_REACHED, Done, Prepared, apply_batch, parents_of
+from dirsync.disk.durability import BatchSync
 from dirsync.disk.probe import O_READ, lstat_at
 from dirsync.disk.reasons import reason_of
 from dirsync.disk.root import Parents
@@ -123,11 +124,11 @@ class Applying:
         is_noted = any(step.update for step in steps)
         if not is_noted and all(map(_is_at_hand, steps)):
             return await threads.apply(partial(self._prepare_and_swap, ground, steps))
-        ready = await threads.bulk(partial(self._prepare_all, ground, steps))
+        ready, sync = await threads.bulk(partial(self._prepare_all, ground, steps))
         prepared = _prepared(ready)
         gifts = [_gift(step, each) for step, each in zip(steps, ready, strict=True) if isinstance(each, Prepared)]
-        noted = await self._note_gifts(ground, gifts, prepared)
-        return ready, await threads.apply(partial(self._swap, ground, prepared, noted))
+        noted = await self._note_gifts(ground, gifts, prepared, sync)
+        return ready, await threads.apply(partial(self._swap, ground, prepared, noted, sync))
 
     async def _save_names(self, steps: Sequence[Step]) -> None:
         """Have the names of whatever may be moved to the kept files durably, so that a crash cannot make it nameless.
@@ -143,12 +144,12 @@ class Applying:
             await threads.record(partial(self._versions.note_names, unknown))
 
     async def _note_gifts(
-        self, ground: Ground, gifts: Sequence[Gift | None], prepared: Sequence[Prepared]
+        self, ground: Ground, gifts: Sequence[Gift | None], prepared: Sequence[Prepared], sync: BatchSync
     ) -> list[Gift | None]:
         try:
             return await self._settling.holds.giving(gifts)
         except StateError:
-            await self._site.threads.bulk(partial(_discard, ground.staging, prepared))
+            await self._site.threads.bulk(partial(_discard, ground.staging, prepared, sync))
             raise
 
     def _locked_parents(self, steps: Sequence[Step]) -> set[RelPath]:
@@ -159,11 +160,14 @@ class Applying:
     # In worker threads
 
     def _prepare_and_swap(self, ground: Ground, steps: Sequence[Step]) -> tuple[list[_Ready], _Swapped]:
-        ready = self._prepare_all(ground, steps)
+        with ground.root.turn:
+            ready, sync = self._prepare_all(ground, steps)
         prepared = _prepared(ready)
-        return ready, self._swap(ground, prepared, [None] * len(prepared))
+        return ready, self._swap(ground, prepared, [None] * len(prepared), sync)
 
-    def _prepare_all(self, ground: Ground, steps: Sequence[Step]) -> list[_Ready]:
+    def _prepare_all(self, ground: Ground, steps: Sequence[Step]) -> tuple[list[_Ready], BatchSync]:
+        """Stage what the steps need; also return how they are made durable, for `_swap` to give back."""
+        sync = BatchSync(ground.root, len(steps), is_receiving=ground.staging.is_receiving)
         ready: list[_Ready] = []
         broken: set[RelPath] = set()
         parents = Parents(ground.root)
@@ -175,7 +179,7 @@ class Applying:
                 ready.append(each)
         finally:
             parents.close()
-        return ready
+        return ready, sync
 
     def _prepare(self, ground: Ground, parents: Parents, step: Step) -> _Ready:
         action = step.action
@@ -217,15 +221,18 @@ class Applying:
         source_kept = self._versions.open_content(file.digest)
         return None if source_kept is None else _copy_from(ground.staging, path, file, source_kept)
 
-    def _swap(self, ground: Ground, prepared: Sequence[Prepared], gifts: Sequence[Gift | None]) -> _Swapped:
+    def _swap(
+        self, ground: Ground, prepared: Sequence[Prepared], gifts: Sequence[Gift | None], sync: BatchSync
+    ) -> _Swapped:
         if not prepared:
+            sync.close()
             return _Swapped([], {}, {})
         site, holds = self._site, self._settling.holds
         noted = {gift.path for gift in gifts if gift is not None}
         parts = (ground.root, ground.staging, site.kept, ground.unlocking)
         try:
             ignores, note_names, on_placed = site.rules.ignores, self._versions.note_names, site.placed.__setitem__
-            with apply_batch(*parts, prepared, ignores, note_names, on_placed) as batch:
+            with sync, apply_batch(*parts, prepared, sync, ignores, note_names, on_placed) as batch:
                 self._versions.take_up(batch.stuck)
                 versions = self._versions.record(batch.kept)
                 given = _given(batch.outcomes, gifts)
@@ -327,9 +334,9 @@ def _copy_from(staging: Staging, path: RelPath, file: File, source: int) -> Stag
         os.close(source)
 
 
-def _discard(staging: Staging, prepared: Sequence[Prepared]) -> None:
+def _discard(staging: Staging, prepared: Sequence[Prepared], sync: BatchSync) -> None:
     """Drop what was staged for nothing. What cannot be dropped now is found at the next start."""
-    with suppress(DiskError):
+    with sync, suppress(DiskError):
         for each in prepared:
             if each.staged is not None:
                 staging.discard(each.staged)

@@ -16,6 +16,8 @@ LOOKS = 2
 _BULK = 3
 _LARGE = 2
 _FINISHES = 2
+_APPLIES = 2
+"""One waits for the disk while the other works."""
 
 
 class Threads:
@@ -26,7 +28,7 @@ class Threads:
         self._bulk = ThreadPoolExecutor(_BULK, "dirsync-bulk")
         self._larges = ThreadPoolExecutor(_LARGE, "dirsync-large")
         self._finishes = ThreadPoolExecutor(_FINISHES, "dirsync-finish")
-        self._applies = ThreadPoolExecutor(1, "dirsync-apply")
+        self._applies = ThreadPoolExecutor(_APPLIES, "dirsync-apply")
         self._records = ThreadPoolExecutor(1, "dirsync-record")
         self._loop = asyncio.get_running_loop()
         self._running = 0
@@ -60,7 +62,7 @@ class Threads:
             raise
 
     async def apply(self, call: Callable[[], T]) -> T:
-        """Change the directory; one call at a time, in order."""
+        """Change the directory; of several calls each touches other paths."""
         return await self._run(self._applies, call)
 
     async def record(self, call: Callable[[], T]) -> T:
