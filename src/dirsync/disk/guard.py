@@ -57,15 +57,18 @@ def check(directory: int, name: bytes, expected: Entry, known: Known | None) -> 
 
 
 def compare(directory: int, name: bytes, expected: Entry, known: Known | None) -> Seen | Refused | Failed:
-    """As `check`, for who holds the file still next: whether a program has it open is seen then."""
+    """As `check`, for who holds the file still next: whether a program has it open is seen then.
+
+    What a program has open is not read here. That it does not write to it any more is known by the index, if its stat
+    proves it; by the clock alone, which may have been set, it could be half of what it is writing.
+    """
     try:
         present = lstat_at(directory, name)
     except FileNotFoundError:
         return Refused(None)
-    is_quiet = _is_quiet(present)
-    found = probe_at(directory, name, known, is_forced=is_quiet, present=fingerprint_of(present))
+    found = probe_at(directory, name, known, present=fingerprint_of(present))
     if isinstance(found, Settled) and not found.is_confirmed:
-        found = probe_at(directory, name, known, is_forced=is_quiet, must_read=True)
+        found = probe_at(directory, name, known, must_read=True)
     match found:
         case Settled():
             if found.entry != expected:
@@ -78,7 +81,7 @@ def compare(directory: int, name: bytes, expected: Entry, known: Known | None) -
             return Failed(found.reason)
         case _:
             return Refused(observed(found))
-    return Seen(found.fingerprint, is_quiet)
+    return Seen(found.fingerprint, _is_quiet(present))
 
 
 def check_absent(directory: int, name: bytes, known: Known | None) -> Refused | None:
