@@ -1,3 +1,4 @@
+import contextlib
 import os
 import signal
 import socket
@@ -42,11 +43,8 @@ def test_what_can_stand_at_a_path(bench: Bench) -> None:
 
 def test_what_is_not_carried_is_never_opened(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     os.mkfifo(bench.at("fifo"))
-    listener = socket.socket(socket.AF_UNIX)
-    os.chdir(bench.directory)
-    listener.bind("socket")
-    os.chdir("/")
-    listener.close()
+    with socket.socket(socket.AF_UNIX) as listener, contextlib.chdir(bench.directory):
+        listener.bind("socket")
     real = os.open
     opened: list[object] = []
     monkeypatch.setattr(os, "open", lambda path, *a, **k: (opened.append(path), real(path, *a, **k))[1])
