@@ -6,7 +6,7 @@ import os
 import sys
 import tempfile
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,9 +21,9 @@ from dirsync.core.entry import File, Role
 from dirsync.core.events import EventName
 from dirsync.core.fingerprint import Fingerprint, Known
 from dirsync.core.plan import Action
-from dirsync.core.reports import Applied, ContentOfVersion, Failed, Step
+from dirsync.core.reports import Applied, ContentOfVersion, Failed, Refused, Step
 from dirsync.core.versions import Why
-from dirsync.disk import syscalls
+from dirsync.disk import swap, syscalls
 from dirsync.disk.kept import KeptArea, path_hash
 from dirsync.disk.reading import digest_of
 from dirsync.disk.root import Root
@@ -489,6 +489,47 @@ async def test_what_could_neither_be_kept_nor_go_back_is_kept_soon_under_its_nam
             await asyncio.sleep(0.05)
         assert [version.entry.digest for version in versions] == [a_file(b"old").digest]
         assert os.listdir(ground.state / "staging") == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only leases tell who has a file open")
+@pytest.mark.parametrize("has_written", [False, True], ids=["writes later", "has written"])
+async def test_what_somebody_writes_to_an_apply_that_is_undone_is_kept_soon_under_its_name(
+    tmp_path, monkeypatch, has_written
+):
+    exchange, put_back, calls, writers = syscalls.rename_exchange, swap.Swapper._put_back, [], []
+
+    def exchange_after_an_edit(*places):
+        if not calls:
+            ground.write("a", b"surprise")
+        calls.append(places)
+        exchange(*places)
+
+    def put_back_after_an_edit(*args):
+        there = os.stat(ground.path("a"))
+        writer = os.open(ground.path("a"), os.O_RDWR)
+        stack.callback(os.close, writer)
+        os.pwrite(writer, b"NEW" if has_written else b"", 0)
+        os.lseek(writer, 3, os.SEEK_SET)
+        os.utime(ground.path("a"), ns=(there.st_atime_ns, there.st_mtime_ns))
+        writers.append(writer)
+        put_back(*args)
+
+    with ExitStack() as stack:
+        async with local_ground(tmp_path) as ground:
+            await ground.replica.apply([add("a", b"old")])
+            monkeypatch.setattr(syscalls, "rename_exchange", exchange_after_an_edit)
+            monkeypatch.setattr(swap.Swapper, "_put_back", put_back_after_an_edit)
+            (result,) = await ground.replica.apply([Step(Action(rel("a"), a_file(b"old"), a_file(b"new")), b"new")])
+            assert isinstance(result, Refused)
+            assert ground.read("a") == b"surprise"
+            os.unlink(ground.path("a"))
+            while not (versions := await ground.replica.history(rel("a"))):
+                await asyncio.sleep(0.05)
+            os.write(writers[0], b" and late")
+            (version,) = await ground.replica.history(rel("a"))
+            assert version.id == versions[0].id
+            assert version.entry.digest == a_file(b"NEW and late" if has_written else b"new and late").digest
+            assert os.listdir(ground.state / "staging") == []
 
 
 async def test_the_row_of_what_is_stuck_outlives_the_file_until_it_is_kept(tmp_path, monkeypatch):

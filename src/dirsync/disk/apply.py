@@ -35,7 +35,7 @@ OnPlaced = Callable[[RelPath, Known], None]
 class Batch:
     """What became of the steps, in their order, and everything that was set aside, also by steps that were not done.
 
-    `stuck` has what could not be set aside and lies in the staging area: its path by its name there.
+    `stuck` has what is left in the staging area when the block has ended, for the caller to keep: its path by its name.
     """
 
     outcomes: list[Outcome]
@@ -141,8 +141,8 @@ class _Run:
         """Drop what was not used. What cannot be dropped now is found at the next start."""
         with suppress(DiskError):
             for each in self._prepared:
-                if each.staged is not None:
-                    self._staging.discard(each.staged)
+                if each.staged is not None and not self._staging.discard(each.staged):
+                    self._stepper.stuck[each.staged.swap_name] = each.action.path
             self._staging.tidy()
 
     def _make_contents_durable(self) -> dict[int, Failed]:

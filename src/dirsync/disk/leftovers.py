@@ -68,14 +68,18 @@ def is_untouched(directory: int, name: bytes, digest: Digest) -> bool:
     if not stat.S_ISREG(lstat_at(directory, name).st_mode):
         return True
     try:
-        fd = os.open(name, O_READ, dir_fd=directory)
+        return not has_writer(directory, name) and _is_ours(directory, name, digest.hex().encode())
     except PermissionError:
         return True  # by its intended bits nobody may read it, so nobody has gone on from it
+
+
+def has_writer(directory: int, name: bytes) -> bool:
+    """Return whether a program has a file open for writing. Raises OSError, also where it may not be read."""
+    fd = os.open(name, O_READ, dir_fd=directory)
     try:
-        has_writer = is_open_for_writing(fd)
+        return bool(is_open_for_writing(fd))
     finally:
         os.close(fd)
-    return not has_writer and _is_ours(directory, name, digest.hex().encode())
 
 
 def remove(directory: int, name: bytes) -> None:

@@ -7,6 +7,7 @@ known to be somebody's. Does not touch what is synchronised.
 
 import os
 import secrets
+import stat
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -19,7 +20,7 @@ from dirsync.core.entry import PERMISSION_BITS, Digest, File
 from dirsync.core.fingerprint import Fingerprint
 from dirsync.core.paths import RelPath
 from dirsync.disk.kept import copy_content, path_hash
-from dirsync.disk.leftovers import OURS, Stray, is_received, is_untouched, judge, remove
+from dirsync.disk.leftovers import OURS, Stray, has_writer, is_received, is_untouched, judge, remove
 from dirsync.disk.metadata import dress_open
 from dirsync.disk.probe import O_READ, lstat_at
 from dirsync.disk.reading import READ_BYTES, SparseWriter, digest_of
@@ -171,18 +172,23 @@ class Staging:
         """Take that name back: it did not go. Raises OSError."""
         os.rename(staged.swap_name, staged.name, src_dir_fd=staged.directory, dst_dir_fd=staged.directory)
 
-    def discard(self, staged: Staged) -> None:
+    def discard(self, staged: Staged) -> bool:
         """Remove something staged that is not wanted any more; what is not ours under its name by then stays.
 
-        Nor does ours, if it has been in the tree and somebody has written to it there: the next start takes it up.
+        So does ours, if it has been in the tree and somebody has written to it there, or may still do so: False then,
+        and `stuck` is for what lies under its `swap_name`.
         """
+        is_left = False
         with mapped():
             for name in (staged.name, staged.swap_name) if staged.name in self._live else ():
                 with suppress(FileNotFoundError):
                     is_it = lstat_at(staged.directory, name).st_ino == staged.inode
                     if is_it and (name == staged.name or is_untouched(staged.directory, name, staged.digest)):
                         self._drop(staged.directory, name)
+                    elif is_it:
+                        is_left = True
             self._forget(staged.name)
+        return not is_left
 
     def reserve(self, path: RelPath) -> tuple[int, bytes]:
         """Return a directory and a free name in it, for what is taken out of the tree at `path`. See `release`."""
@@ -220,15 +226,17 @@ class Staging:
         return [stray for stray in strays if stray is not None]
 
     def stuck(self, path: RelPath, name: bytes) -> Stray | None:
-        """Return what could not go back from under this name, for the caller to keep; None where it was ours, or went.
+        """Return what was left under this name, for the caller to keep; None where it was ours, or went.
 
-        Raises DiskError.
+        A program that still has it open goes on in what is kept. Raises DiskError.
         """
         directory = self._area.existing()
         if directory is None:
             return None
         with mapped():
             try:
+                if stat.S_ISREG(lstat_at(directory, name).st_mode) and has_writer(directory, name):
+                    return Stray(path, directory, name)
                 return judge(directory, name, lambda _: path)
             except FileNotFoundError:
                 return None

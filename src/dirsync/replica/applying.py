@@ -230,10 +230,10 @@ class Applying:
         site, holds = self._site, self._settling.holds
         noted = {gift.path for gift in gifts if gift is not None}
         parts = (ground.root, ground.staging, site.kept, ground.unlocking)
+        trouble: StateError | None = None
         try:
             ignores, note_names, on_placed = site.rules.ignores, self._versions.note_names, site.placed.__setitem__
             with sync, apply_batch(*parts, prepared, sync, ignores, note_names, on_placed) as batch:
-                self._versions.take_up(batch.stuck)
                 versions = self._versions.record(batch.kept)
                 given = _given(batch.outcomes, gifts)
                 if noted:
@@ -243,8 +243,9 @@ class Applying:
                 holds.given(noted, {})
             raise
         except StateError as error:
-            return _Swapped(batch.outcomes, versions, given, error)
-        return _Swapped(batch.outcomes, versions, given)
+            trouble = error
+        self._versions.take_up(batch.stuck)
+        return _Swapped(batch.outcomes, versions, given, trouble)
 
     # On the event loop
 
