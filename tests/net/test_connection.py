@@ -340,7 +340,10 @@ async def test_notices_that_are_not_consumed_hold_up_further_ones_and_nothing_el
         await settle()
         assert len(seen) == WINDOW_PARTS
         assert await near.request(StageRequest(b"d" * 32, 1)) == StageReply(1)
-        near.notice_consumed()
+        for _ in range(GRANTED_PARTS - 1):
+            near.notice_consumed()
+        await settle()
+        assert len(seen) == WINDOW_PARTS
         near.notice_consumed()
         await telling
         await settle()

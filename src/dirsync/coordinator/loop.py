@@ -281,14 +281,12 @@ class Coordinator:
             self.lanes[role].add(planned.actions[role])
 
     def _set_in_sync(self, is_in_sync: bool) -> None:
-        loop = asyncio.get_running_loop()
         if is_in_sync:
-            since = self._since if self._since is not None else loop.time()
-            self._since = None
-            fields = {"files": self.pair.files, "ms": round((loop.time() - since) * 1000, 3)}
-            self._emit(EventName.IN_SYNC, None, fields)
+            now = asyncio.get_running_loop().time()
+            since, self._since = now if self._since is None else self._since, None
+            self._emit(EventName.IN_SYNC, None, {"files": self.pair.files, "ms": round((now - since) * 1000, 3)})
         elif self._since is None:
-            self._since = loop.time()
+            self._since = asyncio.get_running_loop().time()
         self.is_in_sync = is_in_sync
 
     @property

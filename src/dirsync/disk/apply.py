@@ -170,7 +170,8 @@ class _Run:
         owner = self._owner_of(prepared)
         is_synced = not self._sync.is_whole
         if owner is not None or is_synced or not staged.is_dressed:
-            dress(staged.directory, staged.name, intended, owner, is_synced=is_synced)
+            place = staged.directory, staged.name
+            dress(*place, intended, owner, is_dressed=staged.is_dressed, is_synced=is_synced)
 
     def _owner_of(self, prepared: Prepared) -> tuple[int, int] | None:
         if not isinstance(prepared.action.expected, File):

@@ -37,9 +37,18 @@ def known_after(entry: Entry, present: Fingerprint, *, is_proven: bool) -> Known
 
 
 def dress(
-    directory: int, name: bytes, intended: File | Symlink, owner: tuple[int, int] | None, *, is_synced: bool
+    directory: int,
+    name: bytes,
+    intended: File | Symlink,
+    owner: tuple[int, int] | None,
+    *,
+    is_dressed: bool,
+    is_synced: bool,
 ) -> None:
-    """Give a staged file its time, bits and owner, and make it durable if asked to. Raises OSError."""
+    """Give a staged file its owner, its time and bits unless it has them, and make it durable if asked to.
+
+    Raises OSError.
+    """
     if isinstance(intended, Symlink):
         times = (intended.mtime_ns, intended.mtime_ns)
         if os.utime in os.supports_follow_symlinks:
@@ -49,7 +58,8 @@ def dress(
     try:
         if owner is not None:
             _give_to(fd, owner)
-        dress_open(fd, intended)
+        if not is_dressed:
+            dress_open(fd, intended)
         if is_synced:
             os.fsync(fd)
     finally:

@@ -190,9 +190,8 @@ class Connection:
         await self._send(Notice(body))
 
     def notice_consumed(self) -> None:
-        """Let the far end send one more notice."""
-        self._notices.consumed()
-        if self._terms.is_windowed:
+        """Let the far end send another notice."""
+        if self._notices.consumed():
             self._post(Notice(Done()))
 
     def _call(self) -> Call:
@@ -318,7 +317,7 @@ class Connection:
             case Heartbeat():
                 pass
             case Done():
-                self._notice_window.grant(1)
+                self._notice_window.grant(GRANTED_PARTS)
             case _:
                 self._notices.arrived(body)
 

@@ -1,7 +1,7 @@
 """Owns flow control within a connection: nobody sends more of a stream than its receiver has room for.
 
-A sender may have WINDOW_PARTS parts under way; each GRANTED_PARTS that were consumed grant as many more. So one slow
-receiver holds up only its own stream, and what waits in memory is bounded.
+A sender may have WINDOW_PARTS parts under way; each GRANTED_PARTS that were consumed grant as many more. Notices are
+counted alike. So one slow receiver holds up only its own stream, and what waits in memory is bounded.
 """
 
 import asyncio

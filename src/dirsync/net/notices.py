@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from dirsync.errors import RemoteProtocolError
-from dirsync.net.flow import WINDOW_PARTS
+from dirsync.net.flow import GRANTED_PARTS, WINDOW_PARTS
 from dirsync.wire.messages import Message
 
 
@@ -13,6 +13,7 @@ class Notices:
     def __init__(self, is_windowed: bool) -> None:
         self._is_windowed = is_windowed
         self._unconsumed = 0
+        self._ungranted = 0
         self._untaken: list[Message] = []
         self._take: Callable[[Message], None] | None = None
 
@@ -26,9 +27,11 @@ class Notices:
         else:
             self._take(notice)
 
-    def consumed(self) -> None:
-        """One of them is dealt with."""
+    def consumed(self) -> bool:
+        """One of them is dealt with; return whether the sender is to be told, of GRANTED_PARTS at a time."""
         self._unconsumed -= 1
+        self._ungranted = (self._ungranted + 1) % GRANTED_PARTS
+        return self._is_windowed and self._ungranted == 0
 
     def hand_to(self, take: Callable[[Message], None]) -> None:
         """Hand over from now on, beginning with what was kept."""
