@@ -6,7 +6,7 @@ from chunk to chunk. Whoever receives verifies the digest all the same.
 
 import os
 from collections.abc import AsyncIterator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, closing
 from functools import partial
 from typing import assert_never
 
@@ -49,11 +49,8 @@ class Contents:
         files = [await self._kept_file(ref) for ref in refs]
 
         def read_all() -> list[bytes | None]:
-            parents = Parents(self._site.ground.root)
-            try:
+            with closing(Parents(self._site.ground.root)) as parents:
                 return [self._read_small(parents, ref, file) for ref, file in zip(refs, files, strict=True)]
-            finally:
-                parents.close()
 
         return await self._site.threads.bulk(read_all)
 
@@ -204,11 +201,8 @@ class Contents:
     def _open(self, ref: ContentRef, kept_file: str) -> Source:
         """Open a content that is read in parts. Raises Refusal where it is not there any more."""
         known = self._site.index.get(ref.path) if isinstance(ref, ContentAt) else None
-        parents = Parents(self._site.ground.root)
-        try:
+        with closing(Parents(self._site.ground.root)) as parents:
             fd = self._opened(parents, ref, kept_file)
-        finally:
-            parents.close()
         present = fingerprint_of(os.fstat(fd))
         if not isinstance(ref, ContentAt):
             return Source(fd, present)

@@ -1,7 +1,7 @@
 """The threads in which a near replica does what blocks.
 
-Owns how many there are of which kind, so that nothing small waits for anything large, and applies never overtake
-each other. What they return is handed to the event loop; they change nothing of the replica themselves.
+Owns how many there are of which kind, so that nothing small waits for anything large. What they return is handed to the
+event loop; they change nothing of the replica themselves.
 """
 
 import asyncio
