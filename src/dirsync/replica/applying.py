@@ -24,6 +24,7 @@ from dirsync.disk.staging import Staged, Staging
 from dirsync.disk.unlocking import is_closed
 from dirsync.errors import DirsyncError, DiskError, RootLost, StateError
 from dirsync.limits import INLINE_BYTES_MAX
+from dirsync.replica.gifts import gift_of, last_given
 from dirsync.replica.keeping import Versions
 from dirsync.replica.saving import save_rows
 from dirsync.replica.settling import Settling
@@ -126,7 +127,7 @@ class Applying:
             return await threads.apply(partial(self._prepare_and_swap, ground, steps))
         ready, sync = await threads.bulk(partial(self._prepare_all, ground, steps))
         prepared = _prepared(ready)
-        gifts = [_gift(step, each) for step, each in zip(steps, ready, strict=True) if isinstance(each, Prepared)]
+        gifts = [gift_of(step, each) for step, each in zip(steps, ready, strict=True) if isinstance(each, Prepared)]
         noted = await self._note_gifts(ground, gifts, prepared, sync)
         return ready, await threads.apply(partial(self._swap, ground, prepared, noted, sync))
 
@@ -235,7 +236,7 @@ class Applying:
             ignores, note_names, on_placed = site.rules.ignores, self._versions.note_names, site.placed.__setitem__
             with sync, apply_batch(*parts, prepared, sync, ignores, note_names, on_placed) as batch:
                 versions = self._versions.record(batch.kept)
-                given = _given(batch.outcomes, gifts)
+                given = last_given(batch.outcomes, gifts)
                 if noted:
                     holds.given(noted, given)
         except RootLost:
@@ -287,18 +288,6 @@ def _touched(actions: Iterable[Action]) -> list[RelPath]:
 
 def _prepared(ready: Sequence[_Ready]) -> list[Prepared]:
     return [each for each in ready if isinstance(each, Prepared)]
-
-
-def _gift(step: Step, prepared: Prepared) -> Gift | None:
-    """Return what a step gives by a held update, if it applies one."""
-    inode = None if prepared.staged is None else prepared.staged.inode
-    return Gift(step.action.path, step.update, step.action.intended, inode) if step.update else None
-
-
-def _given(outcomes: Sequence[Done | Refused | Failed], gifts: Sequence[Gift | None]) -> dict[RelPath, Gift]:
-    """Return the last gift of each name that was given."""
-    pairs = zip(outcomes, gifts, strict=True)
-    return {gift.path: gift for outcome, gift in pairs if gift is not None and isinstance(outcome, Done)}
 
 
 def _is_at_hand(step: Step) -> bool:

@@ -14,6 +14,8 @@ from itertools import groupby
 
 from dirsync.core.entry import PERMISSION_BITS, Entry, File
 from dirsync.core.paths import RelPath
+from dirsync.core.reports import Failed, Refused, Step
+from dirsync.disk.apply import Done, Prepared
 from dirsync.disk.probe import lstat_at
 from dirsync.disk.root import Root
 from dirsync.replica.site import Site
@@ -76,6 +78,18 @@ class Gifts:
         """It is known, or is of no concern any more."""
         for path in paths:
             self._done.pop(path, None)
+
+
+def gift_of(step: Step, prepared: Prepared) -> Gift | None:
+    """Return what a step gives by a held update, if it applies one."""
+    inode = None if prepared.staged is None else prepared.staged.inode
+    return Gift(step.action.path, step.update, step.action.intended, inode) if step.update else None
+
+
+def last_given(outcomes: Sequence[Done | Refused | Failed], gifts: Sequence[Gift | None]) -> dict[RelPath, Gift]:
+    """Return the last gift of each name that was given."""
+    pairs = zip(outcomes, gifts, strict=True)
+    return {gift.path: gift for outcome, gift in pairs if gift is not None and isinstance(outcome, Done)}
 
 
 def _stands(root: Root, gift: Gift) -> bool:
