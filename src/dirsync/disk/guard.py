@@ -53,7 +53,7 @@ def check(directory: int, name: bytes, expected: Entry, known: Known | None) -> 
     """
     seen = compare(directory, name, expected, known)
     is_asked = isinstance(seen, Seen) and isinstance(expected, File) and not seen.is_quiet
-    return HAS_WRITER if is_asked and _has_writer(directory, name) else seen
+    return HAS_WRITER if is_asked and has_writer(directory, name) else seen
 
 
 def compare(directory: int, name: bytes, expected: Entry, known: Known | None) -> Seen | Refused | Failed:
@@ -179,10 +179,14 @@ def _is_quiet(status: os.stat_result) -> bool:
     return time.time_ns() - status.st_ctime_ns > _QUIET_NANOSECONDS
 
 
-def _has_writer(directory: int, name: bytes) -> bool:
+def has_writer(directory: int, name: bytes) -> bool:
+    """Return whether a program has a file open for writing; not where it cannot be read, or is none any more.
+
+    Whoever goes on with it then finds that out.
+    """
     try:
         fd = os.open(name, O_READ, dir_fd=directory)
-    except OSError:  # not readable by us, or no file any more: then the swap itself will tell
+    except OSError:
         return False
     try:
         return stat.S_ISREG(os.fstat(fd).st_mode) and bool(is_open_for_writing(fd))

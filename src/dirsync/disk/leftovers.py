@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 from dirsync.core.entry import Digest, Symlink
 from dirsync.core.paths import RelPath
+from dirsync.disk.guard import has_writer
 from dirsync.disk.kept import PATH_HASH_CHARS, entry_at, is_file_or_link
-from dirsync.disk.probe import O_READ, lstat_at
+from dirsync.disk.probe import lstat_at
 from dirsync.disk.reading import digest_of
-from dirsync.disk.syscalls import is_open_for_writing
 
 OURS = b"new-"
 """Begins the name of what was staged and never swapped: after a crash it is dropped, whatever became of it."""
@@ -71,15 +71,6 @@ def is_untouched(directory: int, name: bytes, digest: Digest) -> bool:
         return not has_writer(directory, name) and _is_ours(directory, name, digest.hex().encode())
     except PermissionError:
         return True  # by its intended bits nobody may read it, so nobody has gone on from it
-
-
-def has_writer(directory: int, name: bytes) -> bool:
-    """Return whether a program has a file open for writing. Raises OSError, also where it may not be read."""
-    fd = os.open(name, O_READ, dir_fd=directory)
-    try:
-        return bool(is_open_for_writing(fd))
-    finally:
-        os.close(fd)
 
 
 def remove(directory: int, name: bytes) -> None:

@@ -7,7 +7,6 @@ known to be somebody's. Does not touch what is synchronised.
 
 import os
 import secrets
-import stat
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -19,8 +18,9 @@ from typing import NamedTuple
 from dirsync.core.entry import PERMISSION_BITS, Digest, File
 from dirsync.core.fingerprint import Fingerprint
 from dirsync.core.paths import RelPath
+from dirsync.disk.guard import has_writer
 from dirsync.disk.kept import copy_content, path_hash
-from dirsync.disk.leftovers import OURS, Stray, has_writer, is_received, is_untouched, judge, remove
+from dirsync.disk.leftovers import OURS, Stray, is_received, is_untouched, judge, remove
 from dirsync.disk.metadata import dress_open
 from dirsync.disk.probe import O_READ, lstat_at
 from dirsync.disk.reading import READ_BYTES, SparseWriter, digest_of
@@ -235,7 +235,7 @@ class Staging:
             return None
         with mapped():
             try:
-                if stat.S_ISREG(lstat_at(directory, name).st_mode) and has_writer(directory, name):
+                if has_writer(directory, name):
                     return Stray(path, directory, name)
                 return judge(directory, name, lambda _: path)
             except FileNotFoundError:
